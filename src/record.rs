@@ -1,0 +1,84 @@
+//! The record: documents, merge rules and the ledger, in Postgres. The heart.
+//!
+//! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
+//! follow-up jobs and the job's own progress commit together.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A chat's id in Telegram's "marked" form: `-100…` for channels and supergroups, negative for basic groups, positive for users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ChatId(pub i64);
+
+/// Row id of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccountId(pub i64);
+
+/// Row id of a box: an id space of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BoxId(pub i64);
+
+/// How a fact reached us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    Live,
+    History,
+    Import,
+    Difference,
+}
+
+/// Who saw a set of facts, how, and for which job: the provenance of each row that they change.
+#[derive(Debug, Clone, Copy)]
+pub struct Observation {
+    pub account: AccountId,
+    pub via: Via,
+    pub job: Option<i64>,
+    /// The order key: the page's own pts, else the box's committed pts before the request. None for imports.
+    pub pts: Option<i32>,
+}
+
+/// One message as Telegram told it: the fields of the `message` document without provenance, or raw bytes with a reason.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub chat: ChatId,
+    pub id: i64,
+    pub date: Option<DateTime<Utc>>,
+    pub edit_date: Option<DateTime<Utc>>,
+    /// Fields named as in the index (`text`, `entities`, `from_user_id`, …), without chat_id, message_id, date, edit_date.
+    pub body: Map<String, Value>,
+    /// Set when something could not be normalised: kept raw, counted, retried.
+    pub raw: Option<Raw>,
+}
+
+/// What could not be normalised in full.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Raw {
+    pub bytes: Vec<u8>,
+    pub reason: String,
+}
+
+/// One chat as Telegram told it. A field that is absent says nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chat {
+    pub id: ChatId,
+    /// private, bot, group, supergroup, channel, forum
+    pub kind: String,
+    pub body: Map<String, Value>,
+    pub access_hash: Option<i64>,
+    /// A `min` constructor: never erases, and its access hash is not kept.
+    pub min: bool,
+}
+
+/// One user as Telegram told it. A field that is absent says nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct User {
+    pub id: i64,
+    pub body: Map<String, Value>,
+    pub access_hash: Option<i64>,
+    pub min: bool,
+}
