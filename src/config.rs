@@ -1,0 +1,198 @@
+//! Configuration: one struct a concern, the environment over the file, secrets never printed.
+//!
+//! The file is `telekeep.toml` in the working folder, or what `TELEKEEP_CONFIG` names. None is needed when the environment says enough.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// A value that is never printed.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// All of it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Postgres, as `postgres://user@host:port/database`; `DATABASE_URL` wins.
+    pub database_url: Option<Secret>,
+    /// Elasticsearch, as `http://host:9200`; `ELASTICSEARCH_URL` wins. Without it, search runs on the record.
+    pub elasticsearch_url: Option<Secret>,
+    /// Seals session keys; made at first use, readable by its owner alone. `TELEKEEP_KEY_FILE` wins.
+    pub key_file: PathBuf,
+    /// The folder of workflow files; `TELEKEEP_WORKFLOWS` wins.
+    pub workflows: PathBuf,
+    pub telegram: Telegram,
+    pub index: Index,
+    pub worker: Worker,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            database_url: None,
+            elasticsearch_url: None,
+            key_file: PathBuf::from("telekeep.key"),
+            workflows: PathBuf::from("workflows"),
+            telegram: Telegram::default(),
+            index: Index::default(),
+            worker: Worker::default(),
+        }
+    }
+}
+
+/// How we appear to Telegram.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telegram {
+    /// From https://my.telegram.org; `TELEKEEP_API_ID` wins.
+    pub api_id: Option<i32>,
+    /// From https://my.telegram.org; `TELEKEEP_API_HASH` wins.
+    pub api_hash: Option<Secret>,
+    /// A session file that names a datacentre other than Telegram's own to sign in at: a simulated one.
+    pub datacentre: Option<PathBuf>,
+    /// After so many seconds without an answer a call counts as failed.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Telegram {
+    fn default() -> Self {
+        Self { api_id: None, api_hash: None, datacentre: None, timeout_seconds: 30 }
+    }
+}
+
+/// The index.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Index {
+    /// Names are `{prefix}-{kind}`; `TELEKEEP_INDEX_PREFIX` wins.
+    pub prefix: String,
+    /// Primary shards of each index.
+    pub shards: u32,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { prefix: "telekeep".into(), shards: 1 }
+    }
+}
+
+/// This process as a worker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// Jobs at once.
+    pub concurrency: usize,
+    /// Jobs at once for one account.
+    pub per_account: i32,
+    /// A killed worker's jobs are free after so many seconds.
+    pub lease_seconds: u64,
+    /// On SIGTERM running jobs have so many seconds to end.
+    pub grace_seconds: u64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { concurrency: 8, per_account: 2, lease_seconds: 30, grace_seconds: 20 }
+    }
+}
+
+/// What is wrong with the configuration: a user's mistake.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}:{line}: {message}")]
+    Invalid { path: PathBuf, line: usize, message: String },
+    #[error("{name}={value} is not a number; set it as on https://my.telegram.org")]
+    NotANumber { name: &'static str, value: String },
+    #[error("no database is configured; set DATABASE_URL (as postgres://user@host:5432/telekeep) or database_url in {path}; `eval \"$(scripts/up)\"` starts one here")]
+    NoDatabase { path: PathBuf },
+    #[error("no api_id or api_hash is configured; get both at https://my.telegram.org (API development tools), then set TELEKEEP_API_ID and TELEKEEP_API_HASH, or api_id and api_hash below [telegram] in {path}")]
+    NoApi { path: PathBuf },
+}
+
+/// The file that is read: `TELEKEEP_CONFIG`, else `telekeep.toml`.
+pub fn path() -> PathBuf {
+    std::env::var_os("TELEKEEP_CONFIG").map_or_else(|| PathBuf::from("telekeep.toml"), PathBuf::from)
+}
+
+impl Config {
+    /// Reads the file, if there is one, then the environment over it.
+    pub fn load() -> Result<Self, ConfigError> {
+        let path = path();
+        let mut config = match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&path, &text)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && std::env::var_os("TELEKEEP_CONFIG").is_none() => Self::default(),
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        };
+        let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        if let Some(v) = set("DATABASE_URL") {
+            config.database_url = Some(Secret(v));
+        }
+        if let Some(v) = set("ELASTICSEARCH_URL") {
+            config.elasticsearch_url = Some(Secret(v));
+        }
+        if let Some(v) = set("TELEKEEP_KEY_FILE") {
+            config.key_file = v.into();
+        }
+        if let Some(v) = set("TELEKEEP_WORKFLOWS") {
+            config.workflows = v.into();
+        }
+        if let Some(v) = set("TELEKEEP_INDEX_PREFIX") {
+            config.index.prefix = v;
+        }
+        if let Some(v) = set("TELEKEEP_API_HASH") {
+            config.telegram.api_hash = Some(Secret(v));
+        }
+        if let Some(value) = set("TELEKEEP_API_ID") {
+            let id = value.parse().map_err(|_| ConfigError::NotANumber { name: "TELEKEEP_API_ID", value })?;
+            config.telegram.api_id = Some(id);
+        }
+        Ok(config)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|e| ConfigError::Invalid {
+            path: path.to_owned(),
+            line: line_of(text, e.span()),
+            message: e.message().to_owned(),
+        })
+    }
+
+    /// Postgres' address, or what to do about its absence.
+    pub fn database_url(&self) -> Result<&str, ConfigError> {
+        self.database_url.as_ref().map(Secret::reveal).ok_or_else(|| ConfigError::NoDatabase { path: path() })
+    }
+
+    /// The application's identity at Telegram, or where one gets it.
+    pub fn api(&self) -> Result<(i32, &str), ConfigError> {
+        match (self.telegram.api_id, &self.telegram.api_hash) {
+            (Some(id), Some(hash)) => Ok((id, hash.reveal())),
+            _ => Err(ConfigError::NoApi { path: path() }),
+        }
+    }
+}
+
+/// The line, from 1, at which a span of a text begins.
+pub fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let start = span.map_or(0, |s| s.start.min(text.len()));
+    text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1
+}

@@ -1,0 +1,187 @@
+//! Tables workflow_run, workflow_step, step_job, workflow_tick: which runs exist and how far each has come.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection};
+
+use super::ChatId;
+
+/// What came of starting a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It runs, under this id.
+    Run(i64),
+    /// A run of this workflow and chat is still open: the tick is recorded as skipped.
+    Skipped,
+    /// This tick had its run already: another node was first.
+    Exists,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct StepRow {
+    pub step: String,
+    /// waiting, running, done, failed, skipped
+    pub state: String,
+    /// Jobs of the step that have not ended.
+    pub unfinished: i64,
+    /// Jobs that ended otherwise than done.
+    pub failed: i64,
+}
+
+/// One run, for people.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct RunRow {
+    pub id: i64,
+    pub workflow: String,
+    pub tick: DateTime<Utc>,
+    pub chat_id: i64,
+    pub trigger: String,
+    pub state: String,
+    pub created_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// The database's time.
+pub async fn now(conn: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar("select now()").fetch_one(conn).await
+}
+
+/// Waits its turn for a workflow until the transaction ends, then gives its last tick; the first time, now.
+pub async fn lock_tick(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query("insert into workflow_tick values ($1, now()) on conflict do nothing").bind(workflow).execute(&mut *conn).await?;
+    sqlx::query_scalar("select last_tick from workflow_tick where workflow = $1 for update").bind(workflow).fetch_one(conn).await
+}
+
+/// Notes that ticks up to this one had their runs.
+pub async fn set_tick(conn: &mut PgConnection, workflow: &str, tick: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query("update workflow_tick set last_tick = $2 where workflow = $1").bind(workflow).bind(tick).execute(conn).await?;
+    Ok(())
+}
+
+/// The watched chats that a selection means; empty lists mean all.
+///
+/// `incomplete_since`: only those with unsettled or stale ids, or a top not confirmed since.
+pub async fn selected(
+    conn: &mut PgConnection,
+    kinds: &[String],
+    chats: &[i64],
+    tags: &[String],
+    incomplete_since: Option<DateTime<Utc>>,
+) -> sqlx::Result<Vec<ChatId>> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "select w.chat_id from watch w left join chat c using (chat_id)
+         where (cardinality($1::text[]) = 0 or c.type = any($1) or c.type is null)
+           and (cardinality($2::bigint[]) = 0 or w.chat_id = any($2))
+           and (cardinality($3::text[]) = 0 or w.tags && $3)
+           and ($4::timestamptz is null or not exists (select from coverage v where v.chat_id = w.chat_id)
+                or exists (select from coverage v where v.chat_id = w.chat_id and (
+                    v.top_confirmed_at is null or v.top_confirmed_at < $4 or not isempty(v.stale)
+                    or (v.top >= v.floor and not isempty(int8multirange(int8range(v.floor, v.top, '[]')) - v.settled)))))
+         order by w.chat_id",
+    )
+    .bind(kinds)
+    .bind(chats)
+    .bind(tags)
+    .bind(incomplete_since)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(ChatId).collect())
+}
+
+/// Opens a run with its steps waiting; exactly one for (workflow, tick, chat). The caller holds `lock_tick`.
+pub async fn open_run(
+    conn: &mut PgConnection,
+    workflow: &str,
+    tick: DateTime<Utc>,
+    chat: ChatId,
+    trigger: &str,
+    definition: &Value,
+    steps: &[String],
+) -> sqlx::Result<Started> {
+    let row: Option<(i64, String)> = sqlx::query_as(
+        "insert into workflow_run (workflow, tick, chat_id, trigger, definition, state)
+         select $1, $2, $3, $4, $5, case when exists
+             (select from workflow_run where workflow = $1 and chat_id = $3 and state = 'running') then 'skipped' else 'running' end
+         on conflict (workflow, tick, chat_id) do nothing returning id, state",
+    )
+    .bind(workflow)
+    .bind(tick)
+    .bind(chat.0)
+    .bind(trigger)
+    .bind(definition)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((id, state)) = row else { return Ok(Started::Exists) };
+    if state == "skipped" {
+        return Ok(Started::Skipped);
+    }
+    sqlx::query("insert into workflow_step (run_id, step) select $1, unnest($2::text[])").bind(id).bind(steps).execute(conn).await?;
+    Ok(Started::Run(id))
+}
+
+/// Locks a run until the transaction ends and gives its chat and definition; none if it is no longer running.
+pub async fn lock_run(conn: &mut PgConnection, run: i64) -> sqlx::Result<Option<(ChatId, Value)>> {
+    let row: Option<(i64, Value)> =
+        sqlx::query_as("select chat_id, definition from workflow_run where id = $1 and state = 'running' for update")
+            .bind(run)
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.map(|(chat, definition)| (ChatId(chat), definition)))
+}
+
+/// The steps of a run, with the count of their jobs.
+pub async fn steps(conn: &mut PgConnection, run: i64) -> sqlx::Result<Vec<StepRow>> {
+    sqlx::query_as(
+        "select s.step, s.state,
+                count(j.job_id) filter (where j.outcome is null) as unfinished,
+                count(j.job_id) filter (where j.outcome <> 'done') as failed
+         from workflow_step s left join step_job j on j.run_id = s.run_id and j.step = s.step
+         where s.run_id = $1 group by s.step, s.state",
+    )
+    .bind(run)
+    .fetch_all(conn)
+    .await
+}
+
+/// Moves a step to a state.
+pub async fn set_step(conn: &mut PgConnection, run: i64, step: &str, state: &str) -> sqlx::Result<()> {
+    sqlx::query("update workflow_step set state = $3 where run_id = $1 and step = $2").bind(run).bind(step).bind(state).execute(conn).await?;
+    Ok(())
+}
+
+/// Hangs jobs on a step.
+pub async fn attach(conn: &mut PgConnection, run: i64, step: &str, jobs: &[i64]) -> sqlx::Result<()> {
+    sqlx::query("insert into step_job (run_id, step, job_id) select $1, $2, unnest($3::bigint[]) on conflict do nothing")
+        .bind(run)
+        .bind(step)
+        .bind(jobs)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Notes that a job ended; gives the runs that waited for it.
+pub async fn job_ended(conn: &mut PgConnection, job: i64, outcome: &str) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar("update step_job set outcome = $2 where job_id = $1 and outcome is null returning run_id")
+        .bind(job)
+        .bind(outcome)
+        .fetch_all(conn)
+        .await
+}
+
+/// Ends a run.
+pub async fn close_run(conn: &mut PgConnection, run: i64, state: &str) -> sqlx::Result<()> {
+    sqlx::query("update workflow_run set state = $2, finished_at = now() where id = $1").bind(run).bind(state).execute(conn).await?;
+    Ok(())
+}
+
+/// The newest runs, of one workflow or all.
+pub async fn runs(conn: &mut PgConnection, workflow: Option<&str>, limit: i64) -> sqlx::Result<Vec<RunRow>> {
+    sqlx::query_as("select * from workflow_run where $1::text is null or workflow = $1 order by id desc limit $2")
+        .bind(workflow)
+        .bind(limit)
+        .fetch_all(conn)
+        .await
+}

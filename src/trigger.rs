@@ -1,0 +1,4 @@
+//! Triggers: they only enqueue. A periodic scan repairs what they missed, on the same path.
+
+pub mod cron;
+pub mod listener;

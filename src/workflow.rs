@@ -1,0 +1,138 @@
+//! Workflows: what happens, when, to which chats, in which order. A small durable engine over the queue.
+//!
+//! A file in `workflows/` is one workflow. A run is one trigger × one chat; its steps enqueue jobs; one advancer consumes finished jobs.
+
+pub mod file;
+pub mod run;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+/// One workflow, validated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workflow {
+    pub name: String,
+    pub description: String,
+    pub trigger: Trigger,
+    pub select: Select,
+    pub steps: Vec<Step>,
+}
+
+/// What starts a workflow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// Only by hand.
+    Manual,
+    /// At the ticks of a schedule.
+    Cron { schedule: String, timezone: Tz, missed: Missed },
+    /// When one of these events happens to a chat.
+    Listener(Vec<String>),
+}
+
+impl Trigger {
+    /// One word for people and for the run's row.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Manual => "manual",
+            Self::Cron { .. } => "cron",
+            Self::Listener(_) => "listener",
+        }
+    }
+}
+
+/// What becomes of ticks that nobody was there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    All,
+    #[default]
+    Latest,
+    Skip,
+}
+
+/// Which watched chats: each gets a run of its own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    /// Chat types; empty: all.
+    pub kinds: Vec<String>,
+    /// Chats by id; empty: all.
+    pub chats: Vec<i64>,
+    /// Tags of the watch, one of them; empty: all.
+    pub tags: Vec<String>,
+    /// Only chats with missing or stale ids, or a top that was not confirmed since the last tick.
+    pub incomplete: bool,
+}
+
+/// One step: jobs of one kind, after other steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub job: String,
+    pub after: Vec<String>,
+    pub priority: Option<i16>,
+    pub retry: Option<Retry>,
+}
+
+/// How often and how patiently a step's jobs are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    pub max_failures: i32,
+    pub base: Duration,
+    pub cap: Duration,
+    pub jitter: f64,
+}
+
+/// All workflows by name.
+pub type Workflows = BTreeMap<String, Workflow>;
+
+/// The ticks of a schedule after `last` up to `now`, oldest first, as the workflow wants missed ones treated.
+///
+/// At most the newest 1,000 are given: a schedule of each second that slept for a year would else never end.
+pub fn due(schedule: &cron::Schedule, zone: Tz, missed: Missed, last: DateTime<Utc>, now: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+    let mut ticks = std::collections::VecDeque::new();
+    for tick in schedule.after(&last.with_timezone(&zone)).map(|t| t.with_timezone(&Utc)).take_while(|t| *t <= now) {
+        if ticks.len() == 1000 {
+            ticks.pop_front();
+        }
+        ticks.push_back(tick);
+    }
+    match missed {
+        Missed::All => ticks.into(),
+        Missed::Latest => ticks.pop_back().into_iter().collect(),
+        // A tick within the last minute is this one, not a missed one.
+        Missed::Skip => ticks.pop_back().filter(|t| now - *t < chrono::Duration::minutes(1)).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn missed_ticks_are_caught_up_or_skipped_as_the_file_says() {
+        let schedule: cron::Schedule = "0 0 3 * * *".parse().unwrap();
+        let (last, now) = (at("2026-01-01T03:00:00Z"), at("2026-01-04T09:00:00Z"));
+        let days = |missed| due(&schedule, Tz::UTC, missed, last, now).iter().map(|t| t.format("%d").to_string()).collect::<Vec<_>>();
+        assert_eq!(days(Missed::All), ["02", "03", "04"]);
+        assert_eq!(days(Missed::Latest), ["04"]);
+        assert!(days(Missed::Skip).is_empty());
+        assert_eq!(due(&schedule, Tz::UTC, Missed::Skip, last, at("2026-01-02T03:00:00Z")).len(), 1);
+        assert!(due(&schedule, Tz::UTC, Missed::All, last, at("2026-01-02T02:59:59Z")).is_empty());
+    }
+
+    #[test]
+    fn a_schedule_keeps_to_its_time_zone() {
+        let schedule: cron::Schedule = "0 0 3 * * *".parse().unwrap();
+        let ticks = due(&schedule, Tz::Europe__Berlin, Missed::All, at("2026-07-01T00:00:00Z"), at("2026-07-01T23:00:00Z"));
+        assert_eq!(ticks, [at("2026-07-01T01:00:00Z")]);
+    }
+}
