@@ -1,0 +1,92 @@
+//! The command line: one file a command group.
+
+pub mod account;
+pub mod audit;
+pub mod chat;
+pub mod collect;
+pub mod coverage;
+pub mod doctor;
+pub mod exit;
+pub mod export;
+pub mod job;
+pub mod open;
+pub mod output;
+pub mod run;
+pub mod schema;
+pub mod search;
+pub mod workflow;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// The Telegram collector that can prove it has everything.
+///
+/// Configuration: telekeep.toml in this folder (or TELEKEEP_CONFIG), with the environment over it: DATABASE_URL, ELASTICSEARCH_URL,
+/// TELEKEEP_KEY_FILE, TELEKEEP_WORKFLOWS, TELEKEEP_API_ID, TELEKEEP_API_HASH. Exit codes: 0 done, 1 failed, 2 your mistake.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at everything that must be there, and say what to do about what is not
+    Doctor(doctor::Doctor),
+    /// Prepare tables, and indices where Elasticsearch is configured
+    Migrate,
+    /// Rebuild the index from the record
+    Reindex,
+    /// Work: jobs, triggers, projection
+    Run(run::Run),
+    /// Accounts: sign in, import, list
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Chats: list, show, watch, unwatch
+    #[command(subcommand)]
+    Chat(chat::Chat),
+    /// Watch a chat, fetch all of it, and show progress
+    Collect(collect::Collect),
+    /// Jobs: enqueue, list, show, wait, and what an operator does with them
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Workflows: list, validate, run by hand, see runs
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
+    /// What is collected, what is missing and why
+    Coverage(coverage::Coverage),
+    /// Compare index and record, and repair the index
+    Audit(audit::Audit),
+    /// Search messages: in the index, or in the record where there is none
+    Search(search::Search),
+    /// Documents that the index refused
+    #[command(subcommand)]
+    DeadLetter(audit::DeadLetter),
+    /// Print a chat's message documents, one JSON object a line
+    Export(export::Export),
+}
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config = Config::load()?;
+    match cli.command {
+        Command::Doctor(c) => doctor::run(c, config).await,
+        Command::Migrate => schema::migrate(config).await,
+        Command::Reindex => schema::reindex(config).await,
+        Command::Run(c) => run::run(c, config).await,
+        Command::Account(c) => account::run(c, config).await,
+        Command::Chat(c) => chat::run(c, config).await,
+        Command::Collect(c) => collect::run(c, config).await,
+        Command::Job(c) => job::run(c, config).await,
+        Command::Workflow(c) => workflow::run(c, config).await,
+        Command::Coverage(c) => coverage::run(c, config).await,
+        Command::Audit(c) => audit::run(c, config).await,
+        Command::Search(c) => search::run(c, config).await,
+        Command::DeadLetter(c) => audit::dead_letters(c, config).await,
+        Command::Export(c) => export::run(c, config).await,
+    }
+}

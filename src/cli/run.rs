@@ -1,0 +1,152 @@
+//! `telekeep run`: the working process. All roles in one, or those picked.
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::{Args, ValueEnum};
+use sqlx::PgPool;
+use telekeep_queue::WorkerConfig;
+use tokio_util::sync::CancellationToken;
+
+use super::open;
+use crate::{
+    account::Accounts,
+    config::{self, Config},
+    jobs,
+    projection::Projector,
+    trigger,
+    workflow::{self, Workflows},
+};
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What this process does; all when not given
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub roles: Vec<Role>,
+    /// This worker's name
+    #[arg(long, default_value = "telekeep")]
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Runs jobs
+    Worker,
+    /// Ticks cron triggers, advances workflow runs
+    Trigger,
+    /// Feeds Elasticsearch
+    Projector,
+}
+
+pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
+    let pool = open::record(&config).await?;
+    let workflows = open::workflows(&config)?;
+    let has = |role| run.roles.is_empty() || run.roles.contains(&role);
+    let shutdown = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    if has(Role::Worker) {
+        let accounts = open::accounts(&config, &pool)?;
+        tasks.spawn(work(pool.clone(), accounts, worker_config(&config.worker, &run.name), shutdown.clone()));
+    }
+    if has(Role::Trigger) {
+        tasks.spawn(triggers(pool.clone(), config.workflows.clone(), workflows, shutdown.clone()));
+    }
+    if has(Role::Projector) {
+        match open::elasticsearch(&config)? {
+            Some(elasticsearch) => {
+                let (pool, shutdown) = (pool.clone(), shutdown.clone());
+                tasks.spawn(async move { Projector::new(pool, elasticsearch).run(shutdown).await.map_err(Into::into) });
+            }
+            None => tracing::info!("no ELASTICSEARCH_URL: search runs on the record"),
+        }
+    }
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        signal().await;
+        tracing::info!("draining; running jobs end or are handed back");
+        stop.cancel();
+    });
+    tracing::info!(worker.name = %run.name, "running; Ctrl-C or SIGTERM drains");
+    let mut first = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let result: anyhow::Result<()> = ended.map_err(anyhow::Error::from).and_then(|r| r);
+        shutdown.cancel();
+        if first.is_ok() {
+            first = result;
+        }
+    }
+    first.map(|()| ExitCode::SUCCESS)
+}
+
+/// The queue's view of the configuration.
+pub fn worker_config(config: &config::Worker, name: &str) -> WorkerConfig {
+    let lease = Duration::from_secs(config.lease_seconds.max(3));
+    WorkerConfig {
+        name: name.into(),
+        concurrency: config.concurrency,
+        per_partition: config.per_account,
+        lease,
+        heartbeat: lease / 3,
+        grace: Duration::from_secs(config.grace_seconds),
+    }
+}
+
+/// Runs jobs until told to stop, then drains and closes the accounts.
+pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let result = jobs::worker(pool, accounts.clone(), config).run(shutdown).await;
+    accounts.close().await;
+    Ok(result?)
+}
+
+/// Ticks, and advances runs, each second; a database that is away is waited for, told once.
+pub async fn triggers(pool: PgPool, folder: std::path::PathBuf, mut workflows: Workflows, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let (mut last, mut told_files) = (String::new(), String::new());
+    let mut every = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            _ = every.tick() => {}
+        }
+        reload(&folder, &mut workflows, &mut told_files);
+        let result = async {
+            for workflow in workflows.values() {
+                trigger::cron::tick(&pool, workflow).await?;
+            }
+            workflow::run::advance_all(&pool).await
+        }
+        .await;
+        let told = result.err().map_or_else(String::new, |e| crate::error::chain(&e));
+        if told != last && !told.is_empty() {
+            tracing::warn!("triggers wait: {told}");
+        }
+        last = told;
+    }
+}
+
+/// Takes changed files over; a fault keeps what was there, and is told once.
+fn reload(folder: &Path, workflows: &mut Workflows, told: &mut String) {
+    match workflow::file::load(folder, jobs::KINDS) {
+        Ok(new) if new != *workflows => {
+            tracing::info!(workflow.count = new.len(), "workflow files reloaded");
+            *workflows = new;
+            told.clear();
+        }
+        Ok(_) => told.clear(),
+        Err(e) if e.to_string() != *told => {
+            *told = e.to_string();
+            tracing::error!("workflow files are not reloaded, the old ones stay: {told}");
+        }
+        Err(_) => {}
+    }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+async fn signal() {
+    let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+        drop(tokio::signal::ctrl_c().await);
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
