@@ -10,9 +10,13 @@ use sqlx::{PgConnection, PgPool};
 use telekeep_queue::{self as queue, NewJob, Outcome, Policy, Worker};
 
 use crate::{
-    account::{Accounts, Reader},
+    account::{self, Accounts},
     error::{Action, JobError},
-    record::{self, ChatId, account::AccountState, coverage::Access},
+    record::{
+        self, AccountId, ChatId,
+        coverage::{self, Access},
+    },
+    telegram::{self, Connection, InputChat},
 };
 use chat_refresh::ChatRefresh;
 use history_fetch::HistoryFetch;
@@ -35,7 +39,7 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn run(&self, cx: &JobContext) -> impl Future<Output = Result<Progress, JobError>> + Send;
 
     /// The row to enqueue, in its chat's partition.
-    fn enqueueable(&self, reader: Option<record::AccountId>) -> Result<NewJob, PlanError> {
+    fn enqueueable(&self, reader: Option<AccountId>) -> Result<NewJob, PlanError> {
         let mut job = NewJob::new(Self::KIND, serde_json::to_value(self)?);
         job.partition = reader.map_or(0, |r| r.0);
         job.unique_key = Some(self.unique_key());
@@ -58,22 +62,29 @@ pub struct JobContext {
     pub job: queue::Job,
 }
 
+/// The account that reads a chat, connected.
+pub struct Reading {
+    pub account: AccountId,
+    pub connection: Connection,
+    pub chat: InputChat,
+}
+
 impl JobContext {
     /// The account that reads this chat, unless Telegram asked it to rest from one of these methods.
-    pub async fn reader(&self, chat: ChatId, methods: &[&str]) -> Result<Reader, JobError> {
+    pub async fn reader(&self, chat: ChatId, methods: &[&str]) -> Result<Reading, JobError> {
         let reader = self.accounts.reader_of(chat).await?;
-        let mut conn = self.pool.acquire().await?;
         for method in methods {
-            if let Some(wait) = record::account::resting(&mut conn, reader.account, method).await? {
-                return Err(crate::telegram::Error::Flood { method: (*method).into(), wait }.into());
+            if let Some(wait) = self.accounts.resting(reader.account, method).await? {
+                return Err(telegram::Error::Flood { method: (*method).into(), wait }.into());
             }
         }
-        Ok(reader)
+        let connection = self.accounts.open(reader.account).await?;
+        Ok(Reading { account: reader.account, connection, chat: InputChat::new(chat, reader.access_hash) })
     }
 
     /// The ledger row of a chat as an account reads it, and its box.
-    pub async fn ledger(&self, chat: ChatId, account: record::AccountId) -> Result<(i64, record::BoxId), JobError> {
-        let ledger = record::coverage::open(&mut *self.pool.acquire().await?, chat, account).await?;
+    pub async fn ledger(&self, chat: ChatId, account: AccountId) -> Result<(i64, record::BoxId), JobError> {
+        let ledger = coverage::open(&mut *self.pool.acquire().await?, chat, account).await?;
         Ok((ledger.id, ledger.held))
     }
 }
@@ -97,7 +108,7 @@ pub enum PlanError {
 /// The jobs of a kind that a chat needs now: none, when nothing is missing.
 pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<Vec<NewJob>, PlanError> {
     let Some(watch) = record::watch::show(conn, chat).await? else { return Ok(Vec::new()) };
-    let reader = watch.reader_id.map(record::AccountId);
+    let reader = watch.reader_id.map(AccountId);
     match kind {
         ChatRefresh::KIND => Ok(vec![ChatRefresh { chat }.enqueueable(reader)?]),
         HistoryFetch::KIND => {
@@ -135,49 +146,54 @@ fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> 
 
 /// Does what an error asks for, and says what becomes of the job.
 async fn settle(cx: &JobContext, chat: Option<ChatId>, error: JobError) -> Outcome {
-    let (action, text) = (error.action(), error.chain());
-    match apply(cx, chat, &action).await {
-        Ok(outcome) => outcome.unwrap_or_else(|| match action {
-            Action::Snooze { wait, .. } => Outcome::Snooze { until: wait, reason: text },
-            Action::Hold { hint } => Outcome::Hold { error: text, hint: hint.into() },
-            Action::Discard => Outcome::Discard { reason: text },
-            Action::AccountLost { .. } | Action::AccountHeld { .. } => {
-                Outcome::Hold { error: text, hint: "no other account reads this chat: sign in one that does, then `telekeep job release`".into() }
-            }
-            Action::Retry | Action::Leave | Action::Inaccessible { .. } => Outcome::Retry { error: text },
-        }),
+    let text = error.chain();
+    match decide(cx, chat, &error, &text).await {
+        Ok(outcome) => outcome,
         Err(e) => Outcome::Retry { error: format!("{text}; and what that asked for failed: {}", e.chain()) },
     }
 }
 
-/// Writes what an action asks for; an outcome where that decides it.
-async fn apply(cx: &JobContext, chat: Option<ChatId>, action: &Action) -> Result<Option<Outcome>, JobError> {
-    let Some(chat) = chat else { return Ok(None) };
-    let Ok(reader) = cx.accounts.reader_of(chat).await else { return Ok(None) };
-    let mut tx = cx.pool.begin().await?;
-    match action {
-        Action::Snooze { wait, method: Some(method) } => {
-            record::account::rest(&mut tx, reader.account, method, *wait, "asked for by Telegram").await?;
-            tx.commit().await?;
-            tracing::info!(account.label = %reader.label, telegram.method = %method, wait_seconds = wait.as_secs(), "rests as Telegram asked");
-            return Ok(None);
-        }
-        Action::AccountLost { reason } => record::account::set_state(&mut tx, reader.account, AccountState::Lost, Some(reason)).await?,
-        Action::AccountHeld { reason } => record::account::set_state(&mut tx, reader.account, AccountState::Held, Some(reason)).await?,
+async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &str) -> Result<Outcome, JobError> {
+    let action = error.action();
+    let takes_over = || Outcome::Snooze { until: Duration::from_secs(1), reason: format!("another account takes over: {text}") };
+    let (Some(chat), Some(reader)) = (chat, match chat { Some(chat) => cx.accounts.reader_of(chat).await.ok(), None => None }) else {
+        return Ok(without_reader(cx, chat, &action, text).await?);
+    };
+    if let JobError::Telegram(failed) | JobError::Account(account::Error::Telegram(failed)) = error {
+        cx.accounts.learn(reader.account, failed).await?;
+    }
+    Ok(match action {
+        Action::Snooze { wait } => Outcome::Snooze { until: wait, reason: text.into() },
+        Action::AccountStopped => match cx.accounts.reader_of(chat).await {
+            Ok(next) if next.account != reader.account => takes_over(),
+            Ok(_) | Err(_) => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
+        },
         Action::Inaccessible { reason } => {
-            let visible_from = record::coverage::visible_from(&mut tx, chat, reader.account).await?;
+            let mut tx = cx.pool.begin().await?;
+            let visible_from = coverage::visible_from(&mut tx, chat, reader.account).await?;
             let access = Access { readable: false, visible_from, reason: Some(reason.clone()) };
-            record::coverage::set_access(&mut tx, chat, reader.account, &access).await?;
+            coverage::set_access(&mut tx, chat, reader.account, &access).await?;
+            tx.commit().await?;
+            tracing::warn!(account.id = reader.account.0, chat.id = chat.0, reason, "the chat is not accessible for this account");
+            // An answer, not a failure: it stands in the ledger.
+            if cx.accounts.reader_of(chat).await.is_ok() { takes_over() } else { Outcome::Done }
         }
-        Action::Retry | Action::Snooze { method: None, .. } | Action::Hold { .. } | Action::Discard | Action::Leave => return Ok(None),
-    }
-    tracing::error!(account.label = %reader.label, chat.id = chat.0, "{action:?}");
-    record::watch::set_reader(&mut tx, chat, None).await?;
-    tx.commit().await?;
-    // Another account takes over; where none can, what is inaccessible stands in the ledger: an answer, not a failure.
-    match (cx.accounts.reader_of(chat).await, action) {
-        (Ok(_), _) => Ok(Some(Outcome::Snooze { until: Duration::from_secs(1), reason: "another account takes over".into() })),
-        (Err(_), Action::Inaccessible { .. }) => Ok(Some(Outcome::Done)),
-        (Err(_), _) => Ok(None),
-    }
+        Action::Hold { hint } => Outcome::Hold { error: text.into(), hint: hint.into() },
+        Action::Discard => Outcome::Discard { reason: text.into() },
+        Action::Retry | Action::Leave => Outcome::Retry { error: text.into() },
+    })
+}
+
+const NO_READER: &str = "no other account reads this chat: import or sign in one that does, then `telekeep job release`";
+
+/// What becomes of a job whose chat nobody reads: done where the ledger says why, else held.
+async fn without_reader(cx: &JobContext, chat: Option<ChatId>, action: &Action, text: &str) -> Result<Outcome, JobError> {
+    Ok(match (action, chat) {
+        (Action::AccountStopped, Some(chat)) if coverage::is_inaccessible(&mut *cx.pool.acquire().await?, chat).await? => Outcome::Done,
+        (Action::AccountStopped | Action::Inaccessible { .. }, _) => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
+        (Action::Hold { hint }, _) => Outcome::Hold { error: text.into(), hint: (*hint).into() },
+        (Action::Discard, _) => Outcome::Discard { reason: text.into() },
+        (Action::Snooze { wait }, _) => Outcome::Snooze { until: *wait, reason: text.into() },
+        (Action::Retry | Action::Leave, _) => Outcome::Retry { error: text.into() },
+    })
 }

@@ -1,0 +1,150 @@
+//! `telekeep collect`: watches one chat, fetches all of it, shows progress.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Args;
+use sqlx::PgPool;
+use telekeep_queue::{self as queue, State};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    chat::{self, WatchArgs},
+    coverage, open, output, run,
+};
+use crate::{
+    config::Config,
+    jobs::{self, Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
+    projection::{self, Projector},
+    record::{
+        ChatId,
+        coverage::{self as table, Window},
+        ledger,
+    },
+};
+
+#[derive(Debug, Args)]
+pub struct Collect {
+    #[command(flatten)]
+    pub watch: WatchArgs,
+    /// Read everything again, also what is collected: finds edits and deletions
+    #[arg(long)]
+    pub force: bool,
+}
+
+pub async fn run(command: Collect, config: Config) -> anyhow::Result<ExitCode> {
+    let pool = open::record(&config).await?;
+    let accounts = open::accounts(&config, &pool)?;
+    let chat = match chat::begin(&config, &pool, &accounts, command.watch).await {
+        Ok(chat) => chat,
+        Err(e) => {
+            accounts.close().await;
+            return Err(e);
+        }
+    };
+    let shutdown = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    // A running `telekeep run` does the work; else this process does, as long as it takes.
+    if queue::workers(&pool).await?.iter().any(|w| w.lease_remaining_seconds > 0.0) {
+        accounts.close().await;
+        output::line("a worker is running and does the work");
+    } else {
+        tasks.spawn(run::work(pool.clone(), accounts, run::worker_config(&config.worker, "collect"), shutdown.clone()));
+        tasks.spawn(run::triggers(pool.clone(), config.workflows.clone(), open::workflows(&config)?, shutdown.clone()));
+        if let Some(elasticsearch) = open::elasticsearch(&config)? {
+            let (pool, shutdown) = (pool.clone(), shutdown.clone());
+            tasks.spawn(async move { Projector::new(pool, elasticsearch).run(shutdown).await.map_err(Into::into) });
+        }
+    }
+    let fetched = tokio::select! {
+        fetched = fetch(&pool, chat, command.force) => fetched,
+        Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+            Err(ended.map_err(anyhow::Error::from).and_then(|r| r).err().unwrap_or_else(|| anyhow::anyhow!("the worker stopped")))
+        }
+    };
+    if fetched.is_ok() && config.elasticsearch_url.is_some() {
+        drained(&pool).await?;
+    }
+    shutdown.cancel();
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let good = fetched?;
+    coverage::run(coverage::Coverage { chat: Some(chat.0.to_string()), json: false }, config).await?;
+    Ok(ExitCode::from(u8::from(!good)))
+}
+
+/// Refreshes the chat, then fetches what is missing or stale; true when every job is done.
+async fn fetch(pool: &PgPool, chat: ChatId, force: bool) -> anyhow::Result<bool> {
+    if !ended(pool, chat, ChatRefresh::KIND, None).await? {
+        return Ok(false);
+    }
+    if force {
+        let mut conn = pool.acquire().await?;
+        for ledger in table::list(&mut conn, Some(chat)).await? {
+            table::mark_stale(&mut conn, ledger.id, Window { from: ledger.floor, to: ledger.top }).await?;
+        }
+    }
+    let left = left(pool, chat).await?;
+    let bar = output::bar(left, "ids").with_message("history");
+    let good = ended(pool, chat, HistoryFetch::KIND, Some((&bar, left))).await?;
+    bar.finish_and_clear();
+    Ok(good)
+}
+
+/// Enqueues what a kind plans for the chat and waits for its end.
+async fn ended(pool: &PgPool, chat: ChatId, kind: &str, bar: Option<(&indicatif::ProgressBar, u64)>) -> anyhow::Result<bool> {
+    let mut tx = pool.begin().await?;
+    let mut planned = jobs::plan(&mut tx, kind, chat).await?;
+    for job in &mut planned {
+        job.trigger = Some("collect".into());
+        job.priority = 1;
+    }
+    let (enqueued, wake) = queue::enqueue(&mut tx, &planned).await?;
+    tx.commit().await?;
+    wake.fire(pool).await;
+    let ids: Vec<i64> = enqueued.iter().map(queue::Enqueued::id).collect();
+    let mut told = std::collections::BTreeSet::new();
+    loop {
+        let rows = queue::list(pool, queue::Filter { ids: Some(ids.clone()), limit: i64::MAX, ..Default::default() }).await?;
+        if let Some((bar, before)) = bar {
+            bar.set_position(before.saturating_sub(left(pool, chat).await?));
+        }
+        for row in &rows {
+            if let (true, Some(error)) = (row.state != State::Done, &row.error)
+                && told.insert((row.id, error.clone()))
+            {
+                eprintln!("job {} {} is {}: {error}{}", row.id, row.kind, row.state, row.hint.as_ref().map_or(String::new(), |h| format!("\n  to do: {h}")));
+            }
+        }
+        if rows.iter().all(|r| r.state.is_final() || r.state == State::Held) {
+            return Ok(rows.iter().all(|r| r.state == State::Done));
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// How many ids are missing or stale.
+async fn left(pool: &PgPool, chat: ChatId) -> anyhow::Result<u64> {
+    let holes = ledger::holes(&mut *pool.acquire().await?, chat).await?;
+    Ok(holes.iter().map(|(from, to)| u64::try_from(to - from + 1).unwrap_or(0)).sum())
+}
+
+/// Waits until the index has what the record had when this began; a sink that waits is told, and not waited for.
+async fn drained(pool: &PgPool) -> anyhow::Result<()> {
+    let total = projection::backlog(pool).await?;
+    let bar = output::bar(total, "documents").with_message("index");
+    loop {
+        let left = projection::backlog(pool).await?;
+        bar.set_position(total.saturating_sub(left));
+        if left == 0 {
+            break;
+        }
+        if let Some(detail) = projection::waits(pool).await? {
+            eprintln!("the index waits: {detail}; {left} documents stay in the outbox until it is back");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}

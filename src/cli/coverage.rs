@@ -1,0 +1,40 @@
+//! `telekeep coverage`: what is collected, what is missing and why.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{chat, open, output};
+use crate::{config::Config, record::report};
+
+#[derive(Debug, Args)]
+pub struct Coverage {
+    /// Link, @name or id; all watched chats when not given
+    #[arg(allow_negative_numbers = true)]
+    pub chat: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> {
+    let pool = open::record(&config).await?;
+    let chat = match command.chat {
+        Some(text) => Some(chat::known(&pool, &text).await?),
+        None => None,
+    };
+    let chats = report::coverage_report(&mut *pool.acquire().await?, chat).await?;
+    if command.json {
+        output::json(&serde_json::json!({ "chats": chats }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = chats.into_iter().map(|c| {
+        let holes: Vec<_> = c.holes.iter().take(3).map(|(from, to)| if from == to { from.to_string() } else { format!("{from}–{to}") }).collect();
+        let more = if c.holes.len() > 3 { format!(" and {} more", c.holes.len() - 3) } else { String::new() };
+        let numbers = [c.top, c.collected, c.deleted, c.empty, c.inaccessible, c.stale, c.dead, c.missing];
+        let title = c.title.unwrap_or_default();
+        [c.chat_id.to_string(), title].into_iter().chain(numbers.map(|n| n.to_string())).chain([holes.join(", ") + &more]).collect()
+    });
+    let headings = ["chat", "title", "top", "collected", "deleted", "empty", "inaccessible", "stale", "dead", "missing", "holes"];
+    output::table(&headings, rows, "nothing is collected yet; `telekeep chat watch LINK` begins");
+    Ok(ExitCode::SUCCESS)
+}
