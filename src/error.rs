@@ -28,12 +28,10 @@ pub enum JobError {
 pub enum Action {
     /// Again, with backoff and jitter: a failure is counted.
     Retry,
-    /// Not before this; no failure is counted. The (account, method) rests as long, where a method is named.
-    Snooze { wait: Duration, method: Option<String> },
-    /// The account is lost: another one that can read, else hold.
-    AccountLost { reason: String },
-    /// The account is held at once, loudly; the job with it.
-    AccountHeld { reason: String },
+    /// Not before this; no failure is counted.
+    Snooze { wait: Duration },
+    /// The account is lost or held: another one that can read, else hold.
+    AccountStopped,
     /// This account cannot see the chat: another one, else it stands in the ledger and the job is done.
     Inaccessible { reason: String },
     /// The operator must look.
@@ -43,9 +41,6 @@ pub enum Action {
     /// Another worker holds the job now: leave it alone.
     Leave,
 }
-
-/// How long an account rests that Telegram limits without naming a time.
-const PEER_FLOOD_REST: Duration = Duration::from_secs(12 * 3600);
 
 impl JobError {
     /// What is done about this error.
@@ -83,16 +78,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 fn of_telegram(error: &telegram::Error) -> Action {
     use telegram::Error as E;
     match error {
-        E::Flood { method, wait } | E::SlowMode { method, wait } | E::TakeoutDelay { method, wait } => {
-            Action::Snooze { wait: *wait, method: Some(method.clone()) }
-        }
-        E::PeerFlood { method } => Action::Snooze { wait: PEER_FLOOD_REST, method: Some(method.clone()) },
-        E::AccountLost { name } => Action::AccountLost { reason: name.clone() },
-        E::KeyDuplicated | E::KeyRefused => Action::AccountHeld { reason: error.to_string() },
+        E::Flood { wait, .. } | E::SlowMode { wait, .. } | E::TakeoutDelay { wait, .. } => Action::Snooze { wait: *wait },
+        E::PeerFlood { .. } => Action::Snooze { wait: account::PEER_FLOOD_REST },
+        E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
         E::Transient { .. } | E::FileReferenceExpired { .. } => Action::Retry,
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
-        E::Login(_) => Action::AccountLost { reason: error.to_string() },
         E::UnknownDatacentre => Action::Hold { hint: "the session is incomplete: import the account again" },
         E::Undecodable { .. } => Action::Hold { hint: "Telegram speaks a newer layer than this version: update, then release the job" },
         E::Unexpected { .. } | E::UnknownRpc { .. } => Action::Hold { hint: "an answer that this version does not know: report it, then release the job" },
@@ -100,7 +91,15 @@ fn of_telegram(error: &telegram::Error) -> Action {
 }
 
 fn of_account(error: &account::Error) -> Action {
-    error.action()
+    use account::Error as E;
+    match error {
+        E::Database(_) => Action::Retry,
+        E::Telegram(e) => of_telegram(e),
+        E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) => Action::AccountStopped,
+        E::Seal(_) | E::NotUnderstood { .. } => Action::Hold { hint: "mend the key file or import the account again, then release the job" },
+        E::InUse { .. } => Action::Snooze { wait: Duration::from_secs(10) },
+        E::LabelTaken { .. } | E::NotSignedIn | E::UnknownChat(_) | E::NoApi(_) => Action::Hold { hint: "see the error, then release the job" },
+    }
 }
 
 fn of_record(error: &record::Error) -> Action {
