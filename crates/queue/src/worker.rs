@@ -94,7 +94,7 @@ impl Worker {
             .max_connections(CONNECTIONS)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with((*self.pool.connect_options()).clone());
-        let ended = self.run_incarnations(&own, &shutdown).await;
+        let ended = self.run_incarnations(&own, &shutdown).boxed().await;
         own.close().await;
         ended
     }
@@ -106,7 +106,7 @@ impl Worker {
             let mut tasks = JoinSet::new();
             match Incarnation::start(own.clone(), &self.config, policies.clone(), &mut tasks).await {
                 Ok((incarnation, backend)) => {
-                    self.run_incarnation(&incarnation, backend, shutdown).await?;
+                    self.run_incarnation(&incarnation, backend, shutdown).boxed().await?;
                     if !incarnation.over.is_cancelled()
                         && let Err(error) = lease::leave(own, incarnation.worker).await
                     {
@@ -168,7 +168,7 @@ impl Worker {
             futures::future::pending::<()>().await
         };
         let ended = tokio::select! {
-            ended = worker.run_until(signal) => ended,
+            ended = worker.run_until(signal).boxed() => ended,
             () = end_grace => Ok(()),
         };
         if incarnation.over.is_cancelled() {
