@@ -1,0 +1,54 @@
+//! What can go wrong, by what a caller would do about it.
+
+use crate::State;
+
+/// An error of the queue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The claim no longer holds its job: its lease ran out, or the job was given to another worker.
+    /// Roll back and stop; whoever holds the job now does the work.
+    #[error("job {job} is not held by this claim any more: another worker may be running it")]
+    Stale {
+        /// The job that was lost.
+        job: i64,
+    },
+    /// A payload is larger than [`MAX_PAYLOAD_BYTES`](crate::MAX_PAYLOAD_BYTES).
+    #[error("the payload of a {kind} job has {bytes} bytes, more than {} allowed", crate::MAX_PAYLOAD_BYTES)]
+    PayloadTooLarge {
+        /// The job's kind.
+        kind: String,
+        /// Its size as JSON text.
+        bytes: usize,
+    },
+    /// A priority outside 1 to 4.
+    #[error("priority {priority} of a {kind} job is outside 1 to 4")]
+    Priority {
+        /// The job's kind.
+        kind: String,
+        /// What was asked for.
+        priority: i16,
+    },
+    /// The same unique key kept changing hands while it was being enqueued.
+    #[error("unique key {key:?} of kind {kind} was taken and freed {tries} times while it was enqueued")]
+    Contended {
+        /// The job's kind.
+        kind: String,
+        /// The key.
+        key: String,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// A state that the table should not be able to hold.
+    #[error("unknown job state {0:?}; known are {known:?}", known = State::ALL)]
+    UnknownState(String),
+    /// A worker without a single kind would wait for ever.
+    #[error("worker {0:?} has no kind registered")]
+    NoKinds(String),
+    /// Postgres refused or could not be reached.
+    #[error("the queue's database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// apalis ended the worker.
+    #[error("the apalis worker ended: {0}")]
+    Worker(#[from] apalis::prelude::WorkerError),
+}

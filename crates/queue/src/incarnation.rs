@@ -1,0 +1,306 @@
+//! One life of a worker: its lease row, and the tasks that claim, settle, listen and watch under it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::backend::{Claimed, PgBackend};
+use crate::claim::{Claimant, ClaimedRow, LOOK_MOST, claim, look};
+use crate::enqueue::CHANNEL;
+use crate::outcome::{Move, Policy};
+use crate::settle::Settlement;
+use crate::{Job, Token, WorkerConfig, lease, settle};
+
+/// The net beneath the notifications.
+const POLL: Duration = Duration::from_secs(1);
+/// Claims repeated at once because another worker was faster.
+const SPINS: u32 = 4;
+/// The largest single claim.
+const CLAIM_MOST: usize = 256;
+
+/// What the tasks of one incarnation share.
+pub(crate) struct Incarnation {
+    pool: PgPool,
+    pub(crate) worker: i64,
+    claimant: Claimant,
+    policies: HashMap<String, Policy>,
+    slots: Arc<Semaphore>,
+    running: Mutex<HashMap<i64, Running>>,
+    /// Held by the pump from before a claim until its jobs are in `running`.
+    claiming: tokio::sync::Mutex<()>,
+    settlements: mpsc::UnboundedSender<Settlement>,
+    /// Something may be claimable.
+    kick: Notify,
+    /// Something may have been cancelled.
+    recheck: Notify,
+    /// The lease is over.
+    pub(crate) over: CancellationToken,
+    /// Claim nothing more.
+    pub(crate) stop: CancellationToken,
+    /// Give running jobs back.
+    pub(crate) hand_back: CancellationToken,
+}
+
+struct Running {
+    token: Uuid,
+    cancel: CancellationToken,
+}
+
+impl Incarnation {
+    /// Registers a new incarnation and starts its tasks in `tasks`.
+    pub(crate) async fn start(
+        pool: PgPool,
+        config: &WorkerConfig,
+        policies: HashMap<String, Policy>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(Arc<Self>, PgBackend), sqlx::Error> {
+        let worker = lease::register(&pool, &config.name, config.lease).await?;
+        let over = CancellationToken::new();
+        let (settlements, settlements_rx) = mpsc::unbounded_channel();
+        let (claims, claims_rx) = mpsc::unbounded_channel();
+        let (kinds, max_crashes) =
+            policies.iter().map(|(kind, policy)| (kind.clone(), policy.max_crashes)).unzip();
+        let this = Arc::new(Incarnation {
+            claimant: Claimant { worker, kinds, max_crashes, per_partition: config.per_partition },
+            worker,
+            policies,
+            slots: Arc::new(Semaphore::new(config.concurrency)),
+            running: Mutex::default(),
+            claiming: tokio::sync::Mutex::default(),
+            settlements,
+            kick: Notify::new(),
+            recheck: Notify::new(),
+            stop: over.child_token(),
+            hand_back: over.child_token(),
+            over: over.clone(),
+            pool: pool.clone(),
+        });
+        let options = (*pool.connect_options()).clone();
+        tasks.spawn(lease::heartbeat(options, worker, config.lease, config.heartbeat, over.clone()));
+        tasks.spawn(settle::run(pool, settlements_rx, over));
+        tasks.spawn(this.clone().pump(claims));
+        tasks.spawn(this.clone().listen());
+        tasks.spawn(this.clone().watch(config.heartbeat));
+        tasks.spawn(this.clone().reap(config.lease));
+        tracing::info!(worker.id = worker, worker.name = %config.name, "queue worker live");
+        let backend = PgBackend::new(claims_rx, this.clone(), config.clone());
+        Ok((this, backend))
+    }
+
+    /// Settles a job and waits for the commit; its slot is the caller's to free.
+    pub(crate) async fn settle(&self, job: &Job, to: Move) {
+        let (settled, answer) = oneshot::channel();
+        if self.settlements.send(Settlement { token: job.token, to, settled }).is_ok() {
+            // no answer: the lease is over, and the reaper settles the job
+            let _ = answer.await;
+        }
+        let mut running = self.running();
+        if running.get(&job.id).is_some_and(|entry| entry.token == job.token.token) {
+            running.remove(&job.id);
+        }
+        drop(running);
+        self.kick.notify_one();
+    }
+
+    /// Shows in the worker's row that it only finishes what it has.
+    pub(crate) async fn record_drain(&self) -> Result<(), sqlx::Error> {
+        lease::drain(&self.pool, self.worker).await
+    }
+
+    /// Fires the cancellation token of each running job.
+    pub(crate) fn cancel_all(&self) {
+        self.running().values().for_each(|entry| entry.cancel.cancel());
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims whenever a slot is free and something may be ready.
+    async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<Claimed>) {
+        let mut look_at = Instant::now();
+        let mut spins = 0;
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                permit = self.slots.clone().acquire_owned() => match permit {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                },
+            };
+            let mut permits = vec![first];
+            while permits.len() < CLAIM_MOST
+                && let Ok(permit) = self.slots.clone().try_acquire_owned()
+            {
+                permits.push(permit);
+            }
+            let mut failed = false;
+            if Instant::now() >= look_at {
+                match look(&self.pool).await {
+                    // a full batch: more may be due already
+                    Ok(look) if look.promoted >= LOOK_MOST => look_at = Instant::now(),
+                    Ok(look) => look_at = Instant::now() + look.next_due.map_or(POLL, |due| due.min(POLL)),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "due jobs not looked up");
+                        failed = true;
+                    }
+                }
+            }
+            // Never dropped half-way: what the database gave must reach `running`.
+            let claiming = self.claiming.lock().await;
+            match claim(&self.pool, &self.claimant, permits.len(), Uuid::new_v4()).await {
+                Ok(claim) if !claim.rows.is_empty() => {
+                    spins = 0;
+                    for (row, permit) in claim.rows.into_iter().zip(permits) {
+                        let job = self.admit(row);
+                        if claims.send(Claimed { job, _slot: Arc::new(permit) }).is_err() {
+                            return;
+                        }
+                    }
+                    continue;
+                }
+                Ok(claim) if claim.contended && spins < SPINS => {
+                    spins += 1;
+                    continue;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = %error, "claim failed");
+                    failed = true;
+                }
+            }
+            drop(claiming);
+            drop(permits);
+            spins = 0;
+            if failed {
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = sleep(POLL / 4) => continue,
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.kick.notified() => look_at = look_at.min(Instant::now()),
+                () = sleep_until(look_at) => {}
+            }
+        }
+    }
+
+    fn admit(&self, row: ClaimedRow) -> Job {
+        let cancel = self.over.child_token();
+        self.running().insert(row.id, Running { token: row.token, cancel: cancel.clone() });
+        Job {
+            id: row.id,
+            token: Token { job: row.id, token: row.token },
+            attempt: row.attempt,
+            failure: row.failure,
+            crash: row.crash,
+            partition: row.partition,
+            priority: row.priority,
+            parent: row.parent,
+            trigger: row.trigger,
+            unique_key: row.unique_key,
+            policy: self.policies.get(&row.kind).copied().unwrap_or_default(),
+            kind: row.kind,
+            payload: row.payload,
+            cancel,
+            draining: self.stop.clone(),
+            started: Instant::now(),
+        }
+    }
+
+    /// One connection listens for everything; without it the poll is slower and nothing else.
+    async fn listen(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.listen_once().await {
+                tracing::warn!(error = %error, "queue notifications interrupted; polling");
+            }
+            self.kick.notify_one();
+            tokio::select! {
+                () = self.over.cancelled() => return,
+                () = sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn listen_once(&self) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.listen(CHANNEL).await?;
+        self.kick.notify_one();
+        while let Some(notification) = listener.try_recv().await? {
+            match notification.payload() {
+                "cancel" => self.recheck.notify_one(),
+                _ => self.kick.notify_one(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes cancellations on, and returns rows that a broken claim left without a job in this process.
+    async fn watch(self: Arc<Self>, every: Duration) {
+        loop {
+            tokio::select! {
+                () = self.over.cancelled() => return,
+                () = self.recheck.notified() => {}
+                () = sleep(every) => {}
+            }
+            if let Err(error) = self.check_running().await {
+                tracing::warn!(error = %error, "running jobs not checked");
+            }
+        }
+    }
+
+    async fn check_running(&self) -> Result<(), sqlx::Error> {
+        let rows: Vec<(i64, Uuid, bool)> = {
+            // no claim of ours is under way, so that each row of ours is known or an orphan
+            let _claiming = self.claiming.lock().await;
+            sqlx::query_as("select id, token, cancel_requested from job where worker = $1 and state = 'running'")
+                .bind(self.worker)
+                .fetch_all(&self.pool)
+                .await?
+        };
+        for (id, token, cancel_requested) in rows {
+            let known = {
+                let running = self.running();
+                let entry = running.get(&id).filter(|entry| entry.token == token);
+                if let (Some(entry), true) = (entry, cancel_requested) {
+                    entry.cancel.cancel();
+                }
+                entry.is_some()
+            };
+            if !known {
+                tracing::warn!(job.id = id, "claim without an answer: its job goes back");
+                let (settled, _) = oneshot::channel();
+                let token = Token { job: id, token };
+                let _ = self.settlements.send(Settlement { token, to: Move::unstarted(), settled });
+                self.kick.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what dead workers held; every worker does it for all.
+    async fn reap(self: Arc<Self>, lease: Duration) {
+        let every = (lease / 6).clamp(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match lease::reap(&self.pool).await {
+                Ok(0) => {}
+                Ok(_) => self.kick.notify_one(),
+                Err(error) => tracing::warn!(error = %error, "expired leases not reaped"),
+            }
+            tokio::select! {
+                () = self.over.cancelled() => return,
+                () = sleep(every.mul_f64(0.5 + rand::random::<f64>())) => {}
+            }
+        }
+    }
+}

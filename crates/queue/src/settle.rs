@@ -1,0 +1,185 @@
+//! Outcomes on their way into the database: group-committed, fenced by the claim's token.
+//!
+//! One statement moves any number of jobs out of `running`: state, attempt log, `job_finished` and the
+//! partitions' counts together. It waits for no job's row while it holds another's: a row that somebody has locked
+//! is skipped and settled alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::Token;
+use crate::outcome::Move;
+
+const BATCH: usize = 128;
+/// Rows that wait alone for a lock, so that they cannot take all connections.
+const ALONE: usize = 2;
+/// Bytes kept of an error or hint.
+const TEXT_BYTES: usize = 4096;
+/// Ten years: a longer wait is a mistake, but one that must not overflow a timestamp.
+const LONGEST_SECONDS: f64 = 315_360_000.0;
+
+/// One job's way out of `running`.
+#[derive(Debug)]
+pub(crate) struct Settlement {
+    pub(crate) token: Token,
+    pub(crate) to: Move,
+    /// Answered after the commit: whether the claim was still current.
+    pub(crate) settled: oneshot::Sender<bool>,
+}
+
+macro_rules! settle_sql {
+    ($lock:literal) => {
+        concat!(
+            "
+with input as materialized (
+    select * from unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::float8[], $6::bool[], $7::bool[],
+                         $8::bool[], $9::bool[], $10::text[], $11::text[])
+         as i(job, token, state, outcome, delay, failed, resting, unstarted, in_place, error, hint)
+), mine as materialized (
+    select j.id, i.outcome as answer, i.delay, i.failed, i.resting, i.unstarted, i.in_place, i.error, i.hint,
+           case when j.cancel_requested and i.state in ('available', 'scheduled', 'held')
+                then 'cancelled' else i.state end as state
+    from job j join input i on i.job = j.id
+    where j.token = i.token and j.state = 'running'
+    order by j.id
+    for no key update of j ",
+            $lock,
+            "
+), moved as (
+    update job j
+    set state = m.state, worker = null, token = null, cancel_requested = false,
+        outcome = case when m.unstarted then j.outcome
+                       when m.state = 'cancelled' and m.answer <> 'discarded' then 'cancelled' else m.answer end,
+        error = case when m.unstarted then j.error else m.error end,
+        hint = case when m.unstarted then j.hint else m.hint end,
+        attempt = j.attempt - m.unstarted::int,
+        failure = j.failure + m.failed::int,
+        crash = case when m.unstarted then j.crash else 0 end,
+        run_at = case when m.in_place or m.state not in ('scheduled', 'available') then j.run_at
+                      else clock_timestamp() + make_interval(secs => m.delay) end,
+        not_before = case when m.resting and m.state = 'scheduled'
+                          then clock_timestamp() + make_interval(secs => m.delay) end,
+        finished_at = case when m.state in ('done', 'dead', 'cancelled') then clock_timestamp() end
+    from mine m
+    where j.id = m.id
+    returning j.id, j.kind, j.partition, j.state, j.outcome, j.parent, j.trigger, j.finished_at, j.attempt,
+              m.answer, m.error, m.unstarted
+), finished as (
+    insert into job_finished (job, kind, state, outcome, parent, trigger, finished_at)
+    select id, kind, state, outcome, parent, trigger, finished_at from moved
+    where state in ('done', 'dead', 'cancelled')
+), logged as (
+    update job_attempt a
+    set finished_at = clock_timestamp(), outcome = m.answer, error = m.error
+    from moved m
+    where a.job = m.id and a.attempt = m.attempt and not m.unstarted
+), unlogged as (
+    delete from job_attempt a using moved m
+    where m.unstarted and a.job = m.id and a.attempt = m.attempt + 1
+), room as materialized (
+    select p.id from partition p
+    where p.id = any(array(select partition from moved))
+    order by p.id
+    for no key update
+), freed as (
+    update partition p
+    set running = p.running - m.n
+    from room r join (select partition, count(*)::int as n from moved group by 1) m on m.partition = r.id
+    where p.id = r.id
+)
+select id from moved"
+        )
+    };
+}
+
+const SETTLE_TOGETHER: &str = settle_sql!("skip locked");
+const SETTLE_ALONE: &str = settle_sql!("");
+
+/// Moves what still holds its token; answers the ids that did.
+async fn settle(pool: &PgPool, sql: &'static str, batch: &[Settlement]) -> Result<Vec<i64>, sqlx::Error> {
+    fn all<T>(batch: &[Settlement], get: impl Fn(&Settlement) -> T) -> Vec<T> {
+        batch.iter().map(get).collect()
+    }
+    sqlx::query_scalar(sql)
+        .bind(all(batch, |s| s.token.job))
+        .bind(all(batch, |s| s.token.token))
+        .bind(all(batch, |s| s.to.state.as_str()))
+        .bind(all(batch, |s| s.to.outcome))
+        .bind(all(batch, |s| s.to.delay.as_secs_f64().min(LONGEST_SECONDS)))
+        .bind(all(batch, |s| s.to.failed))
+        .bind(all(batch, |s| s.to.resting))
+        .bind(all(batch, |s| s.to.unstarted))
+        .bind(all(batch, |s| s.to.in_place))
+        .bind(all(batch, |s| s.to.error.as_deref().map(storable)))
+        .bind(all(batch, |s| s.to.hint.as_deref().map(storable)))
+        .fetch_all(pool)
+        .await
+}
+
+/// Postgres takes no NUL, and an error's text no megabytes.
+fn storable(text: &str) -> String {
+    let mut end = text.len().min(TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].replace('\0', "\u{fffd}")
+}
+
+/// Settles until the senders are gone. `over` ends the retries: without a lease the reaper has the jobs.
+pub(crate) async fn run(pool: PgPool, mut rx: mpsc::UnboundedReceiver<Settlement>, over: CancellationToken) {
+    let alone = Arc::new(Semaphore::new(ALONE));
+    let mut batch = Vec::with_capacity(BATCH);
+    while rx.recv_many(&mut batch, BATCH).await > 0 {
+        let answer = tokio::select! {
+            answer = settle(&pool, SETTLE_TOGETHER, &batch) => answer,
+            () = over.cancelled() => {
+                batch.clear();
+                continue;
+            }
+        };
+        let moved = answer.unwrap_or_else(|error| {
+            tracing::warn!(error = %error, jobs.count = batch.len(), "outcomes not settled together; one by one");
+            Vec::new()
+        });
+        for settlement in batch.drain(..) {
+            if moved.contains(&settlement.token.job) {
+                // nobody waits for the answer of a worker that was dropped
+                let _ = settlement.settled.send(true);
+            } else {
+                tokio::spawn(settle_alone(pool.clone(), settlement, alone.clone(), over.clone()));
+            }
+        }
+    }
+}
+
+async fn settle_alone(pool: PgPool, settlement: Settlement, alone: Arc<Semaphore>, over: CancellationToken) {
+    let mut wait = Duration::from_millis(50);
+    let one = std::slice::from_ref(&settlement);
+    let current = loop {
+        let answer = {
+            let Ok(_turn) = alone.acquire().await else { return };
+            tokio::select! {
+                answer = settle(&pool, SETTLE_ALONE, one) => answer,
+                () = over.cancelled() => return,
+            }
+        };
+        match answer {
+            Ok(moved) => break !moved.is_empty(),
+            Err(error) => {
+                tracing::warn!(job.id = settlement.token.job, error = %error, "outcome not settled; trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
+                    () = over.cancelled() => return,
+                }
+            }
+        }
+    };
+    if !current {
+        tracing::warn!(job.id = settlement.token.job, outcome = settlement.to.outcome, "outcome of a lost claim dropped");
+    }
+    let _ = settlement.settled.send(current);
+}

@@ -1,0 +1,110 @@
+//! Real processes, really killed: the test binary runs itself as a worker.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{ConnectOptions, PgPool};
+use telekeep_queue::{Job, Outcome, Policy, State, Worker, counts, fence};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::*;
+
+const URL: &str = "QUEUE_TEST_WORKER_URL";
+const JOBS: i64 = 1000;
+const KILLS: usize = 12;
+
+/// Not a test: the worker process of the test below. Each job adds one row in its fenced transaction.
+#[tokio::test]
+#[ignore = "run by nothing_is_lost_or_doubled_under_sigkill, as a process of its own"]
+async fn worker_process() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let pool = PgPoolOptions::new().max_connections(8).connect(&url).await.unwrap();
+    let inner = pool.clone();
+    let policy = Policy { max_crashes: 1000, ..QUICK };
+    let config = WorkerConfig { concurrency: 8, per_partition: 4, ..config("victim") };
+    Worker::new(pool, config)
+        .register("effect", policy, move |job: Job| {
+            let pool = inner.clone();
+            async move {
+                match effect(&pool, &job).await {
+                    Ok(()) => Outcome::Done,
+                    Err(error) => Outcome::Retry { error: error.to_string() },
+                }
+            }
+        })
+        .run(CancellationToken::new())
+        .await
+        .unwrap();
+}
+
+/// Adds the job's row, if it is not there: a start that was killed between its commit and its outcome has left it.
+async fn effect(pool: &PgPool, job: &Job) -> Result<(), telekeep_queue::Error> {
+    let mut tx = pool.begin().await?;
+    fence(&mut tx, job.token).await?;
+    sqlx::query("insert into effect (job, attempt) select $1, $2 where not exists (select 1 from effect where job = $1)")
+        .bind(job.id)
+        .bind(job.attempt)
+        .execute(&mut *tx)
+        .await?;
+    sleep(Duration::from_millis(5)).await;
+    tx.commit().await?;
+    Ok(())
+}
+
+fn spawn(url: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kill::worker_process", "--ignored", "--nocapture"])
+        .env(URL, url)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn nothing_is_lost_or_doubled_under_sigkill(pool: PgPool) {
+    // no unique constraint: a doubled effect must show
+    sqlx::query("create table effect (job bigint not null, attempt int not null)").execute(&pool).await.unwrap();
+    let url = pool.connect_options().to_url_lossy().to_string();
+    let jobs: Vec<_> = (0..JOBS).map(|n| job("effect").partition(n % 5)).collect();
+    add_all(&pool, &jobs).await;
+    let mut children = vec![spawn(&url), spawn(&url), spawn(&url)];
+    let mut kills = 0;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let now = counts(&pool).await.unwrap();
+        if now == [("effect".to_owned(), State::Done, JOBS)] {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{now:?} after {kills} kills");
+        sleep(Duration::from_millis(300)).await;
+        if kills < KILLS {
+            let victim = kills % children.len();
+            children[victim].kill().await.unwrap();
+            children[victim] = spawn(&url);
+            kills += 1;
+        }
+    }
+    for mut child in children {
+        child.kill().await.unwrap();
+    }
+    let (rows, distinct): (i64, i64) = sqlx::query_as("select count(*), count(distinct job) from effect")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    let (starts, crashed): (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where outcome = 'lease_expired') from job_attempt",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    println!("{JOBS} jobs, {kills} kills, {starts} starts, {crashed} of them killed");
+    assert_eq!((rows, distinct), (JOBS, JOBS));
+    assert!(crashed > 0, "no kill hit a running job: the test shows nothing");
+    assert_eq!(ends(&pool).await.len(), 1000);
+    at_rest(&pool).await;
+}
