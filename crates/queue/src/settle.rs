@@ -60,11 +60,11 @@ with input as materialized (
         failure = j.failure + m.failed::int,
         crash = case when m.unstarted then j.crash else 0 end,
         run_at = case when m.in_place or m.state not in ('scheduled', 'available') then j.run_at
-                      else clock_timestamp() + make_interval(secs => m.delay) end,
+                      else m.now + make_interval(secs => m.delay) end,
         not_before = case when m.resting and m.state = 'scheduled'
-                          then clock_timestamp() + make_interval(secs => m.delay) end,
-        finished_at = case when m.state in ('done', 'dead', 'cancelled') then clock_timestamp() end
-    from mine m
+                          then m.now + make_interval(secs => m.delay) end,
+        finished_at = case when m.state in ('done', 'dead', 'cancelled') then m.now end
+    from (select *, clock_timestamp() as now from mine) m
     where j.id = m.id
     returning j.id, j.kind, j.partition, j.state, j.outcome, j.parent, j.trigger, j.finished_at, j.attempt,
               m.answer, m.error, m.unstarted

@@ -188,7 +188,15 @@ async fn work(job: Job, kinds: &HashMap<String, (Policy, Work)>, grace: Duration
             hint: "register the kind, then release the job".to_owned(),
         };
     };
-    let cancel = job.cancel.clone();
+    let (cancel, draining) = (job.cancel.clone(), job.draining.clone());
+    let deaf = async {
+        cancel.cancelled().await;
+        sleep(grace).await;
+        if draining.is_cancelled() {
+            // not its fault: the drain hands it back
+            futures::future::pending::<()>().await;
+        }
+    };
     let work = work.clone();
     let task = AbortOnDropHandle::new(tokio::spawn(async move { work(job).await }));
     tokio::select! {
@@ -196,7 +204,7 @@ async fn work(job: Job, kinds: &HashMap<String, (Policy, Work)>, grace: Duration
         () = sleep(policy.timeout) => {
             Outcome::Retry { error: format!("timed out after {:?}", policy.timeout) }
         }
-        () = async { cancel.cancelled().await; sleep(grace).await } => {
+        () = deaf => {
             Outcome::Retry { error: format!("did not stop within {grace:?} of its cancellation") }
         }
     }

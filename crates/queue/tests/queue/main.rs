@@ -6,6 +6,7 @@ mod enqueueing;
 mod kill;
 mod leases;
 mod operating;
+mod speed;
 
 use std::time::Duration;
 
