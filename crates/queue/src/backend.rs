@@ -49,13 +49,20 @@ impl PgBackend {
         incarnation: Arc<Incarnation>,
         config: WorkerConfig,
     ) -> Self {
-        PgBackend { claims, incarnation, closing: None, config }
+        PgBackend {
+            claims,
+            incarnation,
+            closing: None,
+            config,
+        }
     }
 }
 
 impl std::fmt::Debug for PgBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgBackend").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("PgBackend")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -123,7 +130,9 @@ impl BackendConfig for PgBackend {
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
-        SettleLayer { incarnation: self.incarnation.clone() }
+        SettleLayer {
+            incarnation: self.incarnation.clone(),
+        }
     }
 }
 
@@ -163,7 +172,10 @@ impl<S> Layer<S> for SettleLayer {
     type Service = SettleService<S>;
 
     fn layer(&self, inner: S) -> SettleService<S> {
-        SettleService { inner, incarnation: self.incarnation.clone() }
+        SettleService {
+            inner,
+            incarnation: self.incarnation.clone(),
+        }
     }
 }
 
@@ -205,7 +217,15 @@ where
             let (to, result) = match answer {
                 None => (Move::drained(), Ok(())),
                 Some(Ok(outcome)) => (after(outcome, job), Ok(())),
-                Some(Err(error)) => (after(Outcome::Retry { error: chain(&*error) }, job), Err(error)),
+                Some(Err(error)) => (
+                    after(
+                        Outcome::Retry {
+                            error: chain(&*error),
+                        },
+                        job,
+                    ),
+                    Err(error),
+                ),
             };
             incarnation.settle(job, to).await;
             result

@@ -120,7 +120,10 @@ pub(crate) async fn claim(
         .bind(token)
         .fetch_all(pool)
         .await?;
-    let mut claim = Claim { rows: Vec::with_capacity(rows.len()), contended: false };
+    let mut claim = Claim {
+        rows: Vec::with_capacity(rows.len()),
+        contended: false,
+    };
     for row in rows {
         claim.contended |= row.try_get::<i64, _>("candidates")? > 0;
         if row.try_get::<Option<i64>, _>("id")?.is_some() {

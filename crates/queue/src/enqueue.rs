@@ -98,11 +98,17 @@ impl NewJob {
 
     fn check(&self) -> Result<(), Error> {
         if !(1..=4).contains(&self.priority) {
-            return Err(Error::Priority { kind: self.kind.clone(), priority: self.priority });
+            return Err(Error::Priority {
+                kind: self.kind.clone(),
+                priority: self.priority,
+            });
         }
         let bytes = self.payload.to_string().len();
         if bytes > MAX_PAYLOAD_BYTES {
-            return Err(Error::PayloadTooLarge { kind: self.kind.clone(), bytes });
+            return Err(Error::PayloadTooLarge {
+                kind: self.kind.clone(),
+                bytes,
+            });
         }
         Ok(())
     }
@@ -147,13 +153,21 @@ impl Wake {
 }
 
 pub(crate) async fn notify(pool: &PgPool, what: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(what).execute(pool).await.map(drop)
+    sqlx::query("select pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(what)
+        .execute(pool)
+        .await
+        .map(drop)
 }
 
 /// Enqueues `jobs` on the caller's connection, in its transaction if it has one.
 ///
 /// The answers stand in the order of `jobs`; two of one kind and key in one call make one job.
-pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake), Error> {
+pub async fn enqueue(
+    conn: &mut PgConnection,
+    jobs: &[NewJob],
+) -> Result<(Vec<Enqueued>, Wake), Error> {
     for job in jobs {
         job.check()?;
     }
@@ -167,13 +181,18 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<En
     }
     let created = answers.iter().any(Option::is_some);
     let mut found: HashMap<(&str, &str), Enqueued> = HashMap::new();
-    let mut rest: Vec<usize> = (0..jobs.len()).filter(|&place| answers[place].is_none()).collect();
+    let mut rest: Vec<usize> = (0..jobs.len())
+        .filter(|&place| answers[place].is_none())
+        .collect();
     // one order for all callers, so that two of them never wait for each other
     rest.sort_by_key(|&place| (jobs[place].kind.as_str(), jobs[place].unique_key.as_deref()));
     for place in rest {
         let job = &jobs[place];
         // without a key nothing conflicts, so that every job left here has one
-        let key = (job.kind.as_str(), job.unique_key.as_deref().unwrap_or_default());
+        let key = (
+            job.kind.as_str(),
+            job.unique_key.as_deref().unwrap_or_default(),
+        );
         let answer = match found.get(&key) {
             Some(Enqueued::Created(id)) => Enqueued::Deduplicated(*id, State::Available),
             Some(answer) => *answer,
@@ -182,12 +201,20 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<En
         found.insert(key, answer);
         answers[place] = Some(answer);
     }
-    let created = created || found.values().any(|answer| matches!(answer, Enqueued::Created(_)));
+    let created = created
+        || found
+            .values()
+            .any(|answer| matches!(answer, Enqueued::Created(_)));
     Ok((answers.into_iter().flatten().collect(), Wake { created }))
 }
 
 async fn make_partitions(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(), Error> {
-    let partitions: Vec<i64> = jobs.iter().map(|job| job.partition).collect::<BTreeSet<_>>().into_iter().collect();
+    let partitions: Vec<i64> = jobs
+        .iter()
+        .map(|job| job.partition)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     sqlx::query(
         "insert into partition (id)
          select u.id from unnest($1::bigint[]) as u(id)
@@ -260,5 +287,8 @@ async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<(usize, 
     .bind(jobs.iter().map(|job| job.trigger.as_deref()).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().filter_map(|(place, id)| Some((usize::try_from(place - 1).ok()?, id))).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|(place, id)| Some((usize::try_from(place - 1).ok()?, id)))
+        .collect())
 }

@@ -1,7 +1,9 @@
 //! Ends of jobs, for whoever follows them: consumed by deletion, never by a cursor.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, PgPool};
 
 use crate::{Error, State};
 
@@ -38,4 +40,31 @@ pub async fn take_finished(conn: &mut PgConnection, limit: i64) -> Result<Vec<Fi
     .bind(limit)
     .fetch_all(conn)
     .await?)
+}
+
+/// Removes up to `limit` jobs that ended as done or cancelled longer than `kept` ago and that no follower waits for,
+/// with their attempts, and the rows of workers long gone. Dead jobs stay. Answers how many jobs.
+pub async fn remove_finished(pool: &PgPool, kept: Duration, limit: i64) -> Result<u64, Error> {
+    let removed = sqlx::query(
+        "delete from job where id in (
+             select j.id from job j
+             where j.state in ('done', 'cancelled') and j.finished_at < now() - make_interval(secs => $1)
+               and not exists (select 1 from job_finished f where f.job = j.id)
+             order by j.finished_at limit $2
+             for update skip locked)",
+    )
+    .bind(kept.as_secs_f64())
+    .bind(limit)
+    .execute(pool)
+    .await?
+    .rows_affected();
+    sqlx::query(
+        "delete from worker w
+         where state = 'gone' and gone_at < now() - make_interval(secs => $1)
+           and not exists (select 1 from job j where j.worker = w.id and j.state = 'running')",
+    )
+    .bind(kept.as_secs_f64())
+    .execute(pool)
+    .await?;
+    Ok(removed)
 }

@@ -128,7 +128,9 @@ impl Job {
     /// True when the work should stop at its next safe place and return [`Outcome::MoreToDo`](crate::Outcome):
     /// the kind's time slice is over, the worker drains, or the job is cancelled.
     pub fn slice_is_over(&self) -> bool {
-        self.draining.is_cancelled() || self.cancel.is_cancelled() || self.elapsed() >= self.policy.slice
+        self.draining.is_cancelled()
+            || self.cancel.is_cancelled()
+            || self.elapsed() >= self.policy.slice
     }
 
     /// Time since the claim reached this process.

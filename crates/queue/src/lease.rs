@@ -11,7 +11,11 @@ use tokio_util::sync::CancellationToken;
 const REAP_BATCH: i64 = 500;
 
 /// A new incarnation, with a live lease.
-pub(crate) async fn register(pool: &PgPool, name: &str, lease: Duration) -> Result<i64, sqlx::Error> {
+pub(crate) async fn register(
+    pool: &PgPool,
+    name: &str,
+    lease: Duration,
+) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "insert into worker (name, node, lease_until)
          values ($1, $2, clock_timestamp() + make_interval(secs => $3)) returning id",
@@ -69,7 +73,10 @@ pub(crate) async fn heartbeat(
         let sent = Instant::now();
         let left = alive_until.saturating_duration_since(sent);
         if left.is_zero() {
-            tracing::error!(worker.id = worker, "lease over: the database could not be reached in time");
+            tracing::error!(
+                worker.id = worker,
+                "lease over: the database could not be reached in time"
+            );
             over.cancel();
             return;
         }
@@ -80,11 +87,16 @@ pub(crate) async fn heartbeat(
                 continue;
             }
             Ok(Ok(false)) => {
-                tracing::error!(worker.id = worker, "lease lost: this process was stopped or cut off for too long");
+                tracing::error!(
+                    worker.id = worker,
+                    "lease lost: this process was stopped or cut off for too long"
+                );
                 over.cancel();
                 return;
             }
-            Ok(Err(error)) => tracing::warn!(worker.id = worker, error = %error, "heartbeat failed"),
+            Ok(Err(error)) => {
+                tracing::warn!(worker.id = worker, error = %error, "heartbeat failed")
+            }
             Err(_) => tracing::warn!(worker.id = worker, "heartbeat timed out"),
         }
         conn = None;
@@ -170,7 +182,11 @@ pub(crate) async fn reap(pool: &PgPool) -> Result<u64, sqlx::Error> {
     .await?;
     tx.commit().await?;
     if gone > 0 || jobs > 0 {
-        tracing::warn!(workers.count = gone, jobs.count = jobs, "expired leases reaped");
+        tracing::warn!(
+            workers.count = gone,
+            jobs.count = jobs,
+            "expired leases reaped"
+        );
     }
     Ok(u64::try_from(jobs).unwrap_or(0))
 }

@@ -42,8 +42,9 @@
 //! - Each claim has a fresh [`Token`]. Outcomes move a job only under its token. A job that writes calls [`fence`]
 //!   first in each transaction: it holds the job's row until the commit, or fails with [`Error::Stale`].
 //! - The database's clock is the only one that two processes compare.
-//! - Work without writes of its own may run again after a crash (at least once); work whose writes are fenced has
-//!   its effect exactly once.
+//! - A job may start again after a crash, even after its last commit (at least once). Its effect is exactly once if
+//!   its fenced writes are the same when repeated, or if the last of them calls [`finish`]: then its writes and its end
+//!   are one commit.
 //!
 //! # Fairness
 //!
@@ -92,12 +93,14 @@ pub use backend::{JsonValues, PgBackend, SettleLayer, SettleService};
 pub use enqueue::{Enqueued, MAX_PAYLOAD_BYTES, NewJob, Wake, enqueue};
 pub use error::Error;
 pub use fence::{fence, progress};
-pub use finished::{Finished, take_finished};
+pub use finished::{Finished, remove_finished, take_finished};
 pub use job::{Job, State, Token};
 pub use operate::{
-    Attempt, Filter, JobRow, WorkerRow, attempts, cancel, counts, list, release, rest, retry, show, workers,
+    Attempt, Filter, JobRow, WorkerRow, attempts, cancel, counts, list, release, rest, retry, show,
+    workers,
 };
 pub use outcome::{Outcome, Policy};
+pub use settle::finish;
 pub use worker::{Worker, WorkerConfig};
 
 /// The queue's tables. An application with tables of its own merges [`migrations`] into its migrator.

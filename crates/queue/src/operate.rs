@@ -94,7 +94,10 @@ pub async fn list(pool: &PgPool, filter: Filter) -> Result<Vec<JobRow>, Error> {
 
 /// One job.
 pub async fn show(pool: &PgPool, id: i64) -> Result<Option<JobRow>, Error> {
-    let filter = Filter { ids: Some(vec![id]), ..Filter::default() };
+    let filter = Filter {
+        ids: Some(vec![id]),
+        ..Filter::default()
+    };
     Ok(list(pool, filter).await?.pop())
 }
 
@@ -129,9 +132,11 @@ pub async fn attempts(pool: &PgPool, job: i64) -> Result<Vec<Attempt>, Error> {
 
 /// Jobs by kind and state.
 pub async fn counts(pool: &PgPool) -> Result<Vec<(String, State, i64)>, Error> {
-    Ok(sqlx::query_as("select kind, state, count(*) from job group by kind, state order by kind, state")
-        .fetch_all(pool)
-        .await?)
+    Ok(sqlx::query_as(
+        "select kind, state, count(*) from job group by kind, state order by kind, state",
+    )
+    .fetch_all(pool)
+    .await?)
 }
 
 /// Held jobs go on, crashes forgotten. Answers how many.

@@ -76,7 +76,9 @@ impl Policy {
 
     /// The wait after `failure` failures; `chance` in 0..1 decides the jitter.
     pub fn backoff(&self, failure: i32, chance: f64) -> Duration {
-        let doublings = u32::try_from(failure.saturating_sub(1)).unwrap_or(0).min(30);
+        let doublings = u32::try_from(failure.saturating_sub(1))
+            .unwrap_or(0)
+            .min(30);
         let plain = self.base.as_secs_f64() * f64::from(1_i32 << doublings);
         let capped = plain.min(self.cap.as_secs_f64());
         let jitter = self.jitter.clamp(0.0, 1.0);
@@ -125,12 +127,19 @@ impl Move {
 
     /// Claimed, but never given to the work.
     pub(crate) fn unstarted() -> Self {
-        Move { unstarted: true, in_place: true, ..Self::to(State::Available, "returned") }
+        Move {
+            unstarted: true,
+            in_place: true,
+            ..Self::to(State::Available, "returned")
+        }
     }
 
     /// Interrupted because the worker stops.
     pub(crate) fn drained() -> Self {
-        Move { in_place: true, ..Self::to(State::Available, "drained") }
+        Move {
+            in_place: true,
+            ..Self::to(State::Available, "drained")
+        }
     }
 
     /// Where `outcome` leads a job that had `failure` failures before.
@@ -138,9 +147,11 @@ impl Move {
         match outcome {
             Outcome::Done => Self::to(State::Done, "done"),
             Outcome::MoreToDo => Self::to(State::Available, "more_to_do"),
-            Outcome::Retry { error } if failure + 1 >= policy.max_failures => {
-                Move { failed: true, error: Some(error), ..Self::to(State::Dead, "dead") }
-            }
+            Outcome::Retry { error } if failure + 1 >= policy.max_failures => Move {
+                failed: true,
+                error: Some(error),
+                ..Self::to(State::Dead, "dead")
+            },
             Outcome::Retry { error } => Move {
                 failed: true,
                 delay: policy.backoff(failure + 1, chance),
@@ -158,9 +169,10 @@ impl Move {
                 hint: Some(hint),
                 ..Self::to(State::Held, "held")
             },
-            Outcome::Discard { reason } => {
-                Move { error: Some(reason), ..Self::to(State::Cancelled, "discarded") }
-            }
+            Outcome::Discard { reason } => Move {
+                error: Some(reason),
+                ..Self::to(State::Cancelled, "discarded")
+            },
         }
     }
 }
@@ -171,9 +183,15 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let policy = Policy { jitter: 0.0, ..Policy::DEFAULT };
+        let policy = Policy {
+            jitter: 0.0,
+            ..Policy::DEFAULT
+        };
         let seconds: Vec<u64> = (1..=12).map(|n| policy.backoff(n, 0.5).as_secs()).collect();
-        assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
+        assert_eq!(
+            seconds,
+            [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
+        );
         assert_eq!(policy.backoff(i32::MAX, 0.5).as_secs(), 3600);
     }
 
@@ -188,7 +206,13 @@ mod tests {
     #[test]
     fn the_last_failure_is_death() {
         let again = || Outcome::Retry { error: "no".into() };
-        assert_eq!(Move::after(again(), &Policy::DEFAULT, 6, 0.5).state, State::Scheduled);
-        assert_eq!(Move::after(again(), &Policy::DEFAULT, 7, 0.5).state, State::Dead);
+        assert_eq!(
+            Move::after(again(), &Policy::DEFAULT, 6, 0.5).state,
+            State::Scheduled
+        );
+        assert_eq!(
+            Move::after(again(), &Policy::DEFAULT, 7, 0.5).state,
+            State::Dead
+        );
     }
 }

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::Token;
 use crate::outcome::Move;
+use crate::{Error, Outcome, Policy, Token, fence};
 
 const BATCH: usize = 128;
 /// Rows that wait alone for a lock, so that they cannot take all connections.
@@ -60,11 +60,11 @@ with input as materialized (
         failure = j.failure + m.failed::int,
         crash = case when m.unstarted then j.crash else 0 end,
         run_at = case when m.in_place or m.state not in ('scheduled', 'available') then j.run_at
-                      else clock_timestamp() + make_interval(secs => m.delay) end,
+                      else m.now + make_interval(secs => m.delay) end,
         not_before = case when m.resting and m.state = 'scheduled'
-                          then clock_timestamp() + make_interval(secs => m.delay) end,
-        finished_at = case when m.state in ('done', 'dead', 'cancelled') then clock_timestamp() end
-    from mine m
+                          then m.now + make_interval(secs => m.delay) end,
+        finished_at = case when m.state in ('done', 'dead', 'cancelled') then m.now end
+    from (select *, clock_timestamp() as now from mine) m
     where j.id = m.id
     returning j.id, j.kind, j.partition, j.state, j.outcome, j.parent, j.trigger, j.finished_at, j.attempt,
               m.answer, m.error, m.unstarted
@@ -100,24 +100,48 @@ const SETTLE_TOGETHER: &str = settle_sql!("skip locked");
 const SETTLE_ALONE: &str = settle_sql!("");
 
 /// Moves what still holds its token; answers the ids that did.
-async fn settle(pool: &PgPool, sql: &'static str, batch: &[Settlement]) -> Result<Vec<i64>, sqlx::Error> {
-    fn all<T>(batch: &[Settlement], get: impl Fn(&Settlement) -> T) -> Vec<T> {
-        batch.iter().map(get).collect()
+async fn settle<'e>(
+    db: impl PgExecutor<'e>,
+    sql: &'static str,
+    batch: &[(Token, &Move)],
+) -> Result<Vec<i64>, sqlx::Error> {
+    fn all<T>(batch: &[(Token, &Move)], get: impl Fn(Token, &Move) -> T) -> Vec<T> {
+        batch.iter().map(|(token, to)| get(*token, to)).collect()
     }
     sqlx::query_scalar(sql)
-        .bind(all(batch, |s| s.token.job))
-        .bind(all(batch, |s| s.token.token))
-        .bind(all(batch, |s| s.to.state.as_str()))
-        .bind(all(batch, |s| s.to.outcome))
-        .bind(all(batch, |s| s.to.delay.as_secs_f64().min(LONGEST_SECONDS)))
-        .bind(all(batch, |s| s.to.failed))
-        .bind(all(batch, |s| s.to.resting))
-        .bind(all(batch, |s| s.to.unstarted))
-        .bind(all(batch, |s| s.to.in_place))
-        .bind(all(batch, |s| s.to.error.as_deref().map(storable)))
-        .bind(all(batch, |s| s.to.hint.as_deref().map(storable)))
-        .fetch_all(pool)
+        .bind(all(batch, |token, _| token.job))
+        .bind(all(batch, |token, _| token.token))
+        .bind(all(batch, |_, to| to.state.as_str()))
+        .bind(all(batch, |_, to| to.outcome))
+        .bind(all(batch, |_, to| {
+            to.delay.as_secs_f64().min(LONGEST_SECONDS)
+        }))
+        .bind(all(batch, |_, to| to.failed))
+        .bind(all(batch, |_, to| to.resting))
+        .bind(all(batch, |_, to| to.unstarted))
+        .bind(all(batch, |_, to| to.in_place))
+        .bind(all(batch, |_, to| to.error.as_deref().map(storable)))
+        .bind(all(batch, |_, to| to.hint.as_deref().map(storable)))
+        .fetch_all(db)
         .await
+}
+
+/// Ends a job as done inside the caller's transaction: its writes and its end are one commit.
+///
+/// Fences like [`fence`]; the work then answers [`Outcome::Done`], which finds the job ended already. Call it last and
+/// commit at once: until then the job's partition can start nothing (after 5 s without a statement the transaction is
+/// ended).
+pub async fn finish(conn: &mut PgConnection, token: Token) -> Result<(), Error> {
+    fence(conn, token).await?;
+    let done = Move::after(Outcome::Done, &Policy::DEFAULT, 0, 0.5);
+    let moved = settle(&mut *conn, SETTLE_ALONE, &[(token, &done)]).await?;
+    if moved.is_empty() {
+        return Err(Error::Stale { job: token.job });
+    }
+    sqlx::query("select set_config('idle_in_transaction_session_timeout', '5s', true)")
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Postgres takes no NUL, and an error's text no megabytes.
@@ -130,12 +154,17 @@ fn storable(text: &str) -> String {
 }
 
 /// Settles until the senders are gone. `over` ends the retries: without a lease the reaper has the jobs.
-pub(crate) async fn run(pool: PgPool, mut rx: mpsc::UnboundedReceiver<Settlement>, over: CancellationToken) {
+pub(crate) async fn run(
+    pool: PgPool,
+    mut rx: mpsc::UnboundedReceiver<Settlement>,
+    over: CancellationToken,
+) {
     let alone = Arc::new(Semaphore::new(ALONE));
     let mut batch = Vec::with_capacity(BATCH);
     while rx.recv_many(&mut batch, BATCH).await > 0 {
+        let refs: Vec<_> = batch.iter().map(|one| (one.token, &one.to)).collect();
         let answer = tokio::select! {
-            answer = settle(&pool, SETTLE_TOGETHER, &batch) => answer,
+            answer = settle(&pool, SETTLE_TOGETHER, &refs) => answer,
             () = over.cancelled() => {
                 batch.clear();
                 continue;
@@ -150,20 +179,32 @@ pub(crate) async fn run(pool: PgPool, mut rx: mpsc::UnboundedReceiver<Settlement
                 // nobody waits for the answer of a worker that was dropped
                 let _ = settlement.settled.send(true);
             } else {
-                tokio::spawn(settle_alone(pool.clone(), settlement, alone.clone(), over.clone()));
+                tokio::spawn(settle_alone(
+                    pool.clone(),
+                    settlement,
+                    alone.clone(),
+                    over.clone(),
+                ));
             }
         }
     }
 }
 
-async fn settle_alone(pool: PgPool, settlement: Settlement, alone: Arc<Semaphore>, over: CancellationToken) {
+async fn settle_alone(
+    pool: PgPool,
+    settlement: Settlement,
+    alone: Arc<Semaphore>,
+    over: CancellationToken,
+) {
     let mut wait = Duration::from_millis(50);
-    let one = std::slice::from_ref(&settlement);
+    let one = [(settlement.token, &settlement.to)];
     let current = loop {
         let answer = {
-            let Ok(_turn) = alone.acquire().await else { return };
+            let Ok(_turn) = alone.acquire().await else {
+                return;
+            };
             tokio::select! {
-                answer = settle(&pool, SETTLE_ALONE, one) => answer,
+                answer = settle(&pool, SETTLE_ALONE, &one) => answer,
                 () = over.cancelled() => return,
             }
         };
@@ -179,7 +220,12 @@ async fn settle_alone(pool: PgPool, settlement: Settlement, alone: Arc<Semaphore
         }
     };
     if !current {
-        tracing::warn!(job.id = settlement.token.job, outcome = settlement.to.outcome, "outcome of a lost claim dropped");
+        // ended by `finish`, by the operator's hand in the database, or taken by the reaper
+        tracing::info!(
+            job.id = settlement.token.job,
+            outcome = settlement.to.outcome,
+            "job was settled already"
+        );
     }
     let _ = settlement.settled.send(current);
 }

@@ -6,12 +6,15 @@ mod enqueueing;
 mod kill;
 mod leases;
 mod operating;
+mod speed;
 
 use std::time::Duration;
 
 use serde_json::json;
 use sqlx::PgPool;
-use telekeep_queue::{Enqueued, Error, JobRow, NewJob, Policy, State, Worker, WorkerConfig, enqueue, show};
+use telekeep_queue::{
+    Enqueued, Error, JobRow, NewJob, Policy, State, Worker, WorkerConfig, enqueue, show,
+};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -46,13 +49,19 @@ struct Live {
 impl Live {
     fn start(worker: Worker) -> Self {
         let shutdown = CancellationToken::new();
-        Live { task: tokio::spawn(worker.run(shutdown.clone())), shutdown }
+        Live {
+            task: tokio::spawn(worker.run(shutdown.clone())),
+            shutdown,
+        }
     }
 
     /// SIGTERM: drains and ends.
     async fn stop(self) {
         self.shutdown.cancel();
-        self.task.await.expect("the worker panicked").expect("the worker failed");
+        self.task
+            .await
+            .expect("the worker panicked")
+            .expect("the worker failed");
     }
 
     /// As near to SIGKILL as a task comes: nothing is settled, nothing said.
@@ -122,6 +131,11 @@ async fn at_rest(pool: &PgPool) {
 /// Kinds and outcomes of the ends that were left, in order.
 async fn ends(pool: &PgPool) -> Vec<(i64, State, String)> {
     let mut conn = pool.acquire().await.unwrap();
-    let taken = telekeep_queue::take_finished(&mut conn, 1000).await.unwrap();
-    taken.into_iter().map(|end| (end.job_id, end.state, end.outcome)).collect()
+    let taken = telekeep_queue::take_finished(&mut conn, 1000)
+        .await
+        .unwrap();
+    taken
+        .into_iter()
+        .map(|end| (end.job_id, end.state, end.outcome))
+        .collect()
 }
