@@ -1,1 +1,5 @@
 //! Telekeep.
+
+pub mod account;
+pub mod record;
+pub mod telegram;
