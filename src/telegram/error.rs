@@ -30,7 +30,7 @@ pub enum Error {
     #[error("the home datacentre does not know this session's key")]
     KeyRefused,
     /// Worth trying again later: network, time limit, Telegram's own trouble.
-    #[error("{method} failed for now: {source}")]
+    #[error("{method} failed for now")]
     Transient { method: String, source: Cause },
     /// The file reference is too old: read the owning message again for a fresh one.
     #[error("the file reference in {method} has expired")]
@@ -46,13 +46,13 @@ pub enum Error {
         dc: i32,
     },
     /// Telegram refused a step of a login.
-    #[error("{0}")]
+    #[error(transparent)]
     Login(#[from] LoginRefusal),
     /// The session knows no address for this datacentre.
     #[error("the session knows no address of its home datacentre")]
     UnknownDatacentre,
     /// The answer is not in the schema that this build knows. The bytes are kept for who stores them.
-    #[error("the answer of {method} could not be decoded ({} bytes): {source}", bytes.len())]
+    #[error("the answer of {method} could not be decoded ({} bytes)", bytes.len())]
     Undecodable {
         method: String,
         source: grammers_tl_types::deserialize::Error,
@@ -81,7 +81,7 @@ pub enum Cause {
     #[error("Telegram's own trouble: {name} (code {code})")]
     Server { code: i32, name: String },
     /// The connection or its pool ended before the answer came.
-    #[error("{0}")]
+    #[error("the connection failed")]
     Connection(#[source] InvocationError),
     #[error("the connection was closed by this process")]
     Closed,
