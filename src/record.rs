@@ -3,6 +3,8 @@
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
 
+pub mod account;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

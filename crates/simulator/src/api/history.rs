@@ -1,0 +1,188 @@
+//! Messages: history by offset, and by id.
+
+use grammers_tl_types as tl;
+
+use super::peers::Named;
+use super::{Caller, Failure};
+use crate::account::Sight;
+use crate::world::Chat;
+
+/// <https://core.telegram.org/method/messages.getHistory>: a page is at most this long.
+const PAGE: usize = 100;
+/// Ids in one call by id.
+const IDS: usize = 100;
+
+/// Where in a history a page lies.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Offsets {
+    pub(crate) offset_id: i32,
+    pub(crate) offset_date: i32,
+    pub(crate) add_offset: i32,
+    pub(crate) limit: i32,
+    pub(crate) max_id: i32,
+    pub(crate) min_id: i32,
+}
+
+/// The ids of a page, newest first (<https://core.telegram.org/api/offsets>).
+///
+/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` and `offset_date` down
+/// (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
+/// lies above the newest message shortens the page.
+pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
+    let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
+    let positive = |bound: i32| if bound > 0 { bound } else { i32::MAX };
+    let lowest = from.max(offsets.min_id.saturating_add(1));
+    let above = positive(offsets.max_id);
+    let mut cut = positive(offsets.offset_id);
+    if offsets.offset_date > 0 {
+        cut = cut.min(chat.first_id_at(offsets.offset_date));
+    }
+    let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
+    let Ok(newer_wanted) = usize::try_from(offsets.add_offset.saturating_neg()) else {
+        let skipped = usize::try_from(offsets.add_offset).unwrap_or(0);
+        return older.skip(skipped).take(limit).collect();
+    };
+    let newer = chat.ids_from(cut.max(lowest)).take_while(|&id| id < above);
+    let mut newer: Vec<i32> = newer.take(newer_wanted).collect();
+    newer.reverse();
+    let length = limit.saturating_sub(newer_wanted - newer.len());
+    newer.into_iter().chain(older).take(length).collect()
+}
+
+impl Caller<'_> {
+    pub(super) fn history(
+        &self,
+        call: tl::functions::messages::GetHistory,
+    ) -> Result<tl::enums::messages::Messages, Failure> {
+        let (chat, sight) = self.peer(&call.peer)?;
+        let floods = &self.datacentre.floods;
+        if let Some(model) = &self.datacentre.world.flood
+            && let Some(seconds) = floods.history(&self.account.name, model)
+        {
+            self.datacentre.calls.flooded("messages.getHistory");
+            return Err(Failure::new(420, &format!("FLOOD_WAIT_{seconds}")));
+        }
+        let offsets = Offsets {
+            offset_id: call.offset_id,
+            offset_date: call.offset_date,
+            add_offset: call.add_offset,
+            limit: call.limit,
+            max_id: call.max_id,
+            min_id: call.min_id,
+        };
+        let ids = page(chat, sight.from, offsets);
+        let messages: Vec<_> = ids.into_iter().filter_map(|id| chat.message(id)).collect();
+        floods.served(&self.account.name, messages.len());
+        Ok(self.messages(chat, sight, messages))
+    }
+
+    pub(super) fn channel_messages_by_id(
+        &self,
+        call: tl::functions::channels::GetMessages,
+    ) -> Result<tl::enums::messages::Messages, Failure> {
+        let (chat, sight) = self.channel(&call.channel)?;
+        let messages = ids(&call.id)?
+            .into_iter()
+            .map(|id| chat.message(id).filter(|_| id >= sight.from).unwrap_or_else(|| empty(id)))
+            .collect();
+        Ok(self.messages(chat, sight, messages))
+    }
+
+    /// In private chats and basic groups, which share one id space.
+    pub(super) fn messages_by_id(
+        &self,
+        call: tl::functions::messages::GetMessages,
+    ) -> Result<tl::enums::messages::Messages, Failure> {
+        let own: Vec<_> = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel()).collect();
+        let messages: Vec<_> = ids(&call.id)?
+            .into_iter()
+            .map(|id| {
+                own.iter()
+                    .filter(|(_, sight)| id >= sight.from)
+                    .find_map(|(chat, _)| chat.message(id))
+                    .unwrap_or_else(|| empty(id))
+            })
+            .collect();
+        let (chats, users) = self.named(&messages);
+        Ok(tl::types::messages::Messages { messages, topics: Vec::new(), chats, users }.into())
+    }
+
+    fn messages(
+        &self,
+        chat: &Chat,
+        sight: Sight,
+        messages: Vec<tl::enums::Message>,
+    ) -> tl::enums::messages::Messages {
+        let count = match sight.from {
+            ..=1 => chat.count(),
+            from => chat.ids_from(from).count(),
+        };
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let (chats, users) = self.named_with(chat, &messages);
+        if chat.kind.is_channel() {
+            tl::types::messages::ChannelMessages {
+                inexact: false,
+                pts: chat.pts(),
+                count,
+                offset_id_offset: None,
+                messages,
+                topics: Vec::new(),
+                chats,
+                users,
+            }
+            .into()
+        } else {
+            tl::types::messages::MessagesSlice {
+                inexact: false,
+                count,
+                next_rate: None,
+                offset_id_offset: None,
+                search_flood: None,
+                messages,
+                topics: Vec::new(),
+                chats,
+                users,
+            }
+            .into()
+        }
+    }
+
+    fn named(&self, messages: &[tl::enums::Message]) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
+        let mut named = Named::default();
+        messages.iter().for_each(|message| named.message(message));
+        named.told(self)
+    }
+
+    fn named_with(
+        &self,
+        chat: &Chat,
+        messages: &[tl::enums::Message],
+    ) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
+        let mut named = Named::default();
+        named.chat(chat);
+        messages.iter().for_each(|message| named.message(message));
+        named.told(self)
+    }
+}
+
+fn empty(id: i32) -> tl::enums::Message {
+    tl::types::MessageEmpty { id, peer_id: None }.into()
+}
+
+fn ids(input: &[tl::enums::InputMessage]) -> Result<Vec<i32>, Failure> {
+    if input.is_empty() {
+        return Err(Failure::bad("MESSAGE_IDS_EMPTY"));
+    }
+    if input.len() > IDS {
+        return Err(Failure::bad("LIMIT_INVALID"));
+    }
+    input
+        .iter()
+        .map(|input| match input {
+            tl::enums::InputMessage::Id(input) => Ok(input.id),
+            tl::enums::InputMessage::ReplyTo(_)
+            | tl::enums::InputMessage::Pinned
+            | tl::enums::InputMessage::CallbackQuery(_) => Err(Failure::bad("MSG_ID_INVALID")),
+        })
+        .collect()
+}

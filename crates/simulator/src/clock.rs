@@ -1,0 +1,13 @@
+//! The simulator's only clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Time since the epoch; zero on a clock before 1970.
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Unix time as the protocol has it: 32 bits.
+pub(crate) fn unix_now() -> i32 {
+    i32::try_from(now().as_secs()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,196 @@
+//! The HTTP control port: the truth, counters, floods and other incidents, accounts.
+//!
+//! Never for clients of the datacentre: it tells what no account may see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::account::{AccountRequest, SessionFile, digits};
+use crate::calls::CallCounts;
+use crate::datacentre::{Datacentre, DeleteError};
+use crate::flood::{FailRequest, FloodRequest};
+use crate::world::ChatKind;
+
+type Shared = State<Arc<Datacentre>>;
+
+/// Messages of truth that are serialized at once.
+const TRUTH_CHUNK: usize = 1000;
+
+/// One chat, as `GET /chats` lists it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChatLine {
+    /// Marked id.
+    pub chat_id: i64,
+    pub kind: ChatKind,
+    pub title: String,
+    pub username: Option<String>,
+    /// The newest id ever given out.
+    pub last_id: i32,
+    /// The newest existing id.
+    pub top: i32,
+    /// How many messages exist.
+    pub count: usize,
+    pub pts: i32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteRequest {
+    chat_id: i64,
+    message_ids: Vec<i32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LatencyRequest {
+    ms: u64,
+}
+
+/// Serves until the task is aborted.
+pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
+    let routes = Router::new()
+        .route("/health", get(health))
+        .route("/chats", get(chats))
+        .route("/truth/{chat}", get(truth))
+        .route("/calls", get(calls))
+        .route("/code/{phone}", get(code))
+        .route("/flood", post(flood))
+        .route("/fail", post(fail))
+        .route("/cut", post(cut))
+        .route("/latency", post(latency))
+        .route("/account", post(account))
+        .route("/delete", post(delete))
+        .with_state(datacentre);
+    if let Err(error) = axum::serve(listener, routes).await {
+        tracing::error!(error = %error, "the control port ended");
+    }
+}
+
+/// A refusal with one line that says why.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+async fn health(State(datacentre): Shared) -> Json<Value> {
+    Json(json!({
+        "mtproto": datacentre.address.to_string(),
+        "chats": datacentre.world.chats().len(),
+        "accounts": datacentre.accounts.all().len(),
+    }))
+}
+
+async fn chats(State(datacentre): Shared) -> Json<Vec<ChatLine>> {
+    let lines = datacentre.world.chats().iter().map(|chat| ChatLine {
+        chat_id: chat.id,
+        kind: chat.kind,
+        title: chat.title.clone(),
+        username: chat.username.clone(),
+        last_id: chat.last_id(),
+        top: chat.top(),
+        count: chat.count(),
+        pts: chat.pts(),
+    });
+    Json(lines.collect())
+}
+
+/// NDJSON, oldest first; made in pieces, so that a chat of a million needs no memory.
+async fn truth(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Response, Refusal> {
+    datacentre.world.truth(chat).map(drop).map_err(|error| Refusal(StatusCode::NOT_FOUND, error.to_string()))?;
+    let pieces = futures::stream::unfold((datacentre, 1), move |(datacentre, from)| async move {
+        let (lines, next) = truth_piece(&datacentre, chat, from)?;
+        Some((Ok::<_, std::io::Error>(lines), (datacentre, next)))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response())
+}
+
+/// Some lines, and the id to go on with; none at the end.
+fn truth_piece(datacentre: &Datacentre, chat: i64, from: i32) -> Option<(String, i32)> {
+    let chat = datacentre.world.chat(chat)?;
+    let mut lines = String::new();
+    let mut next = None;
+    for id in chat.ids_from(from).take(TRUTH_CHUNK) {
+        next = id.checked_add(1);
+        let truth = chat.message(id).and_then(|message| crate::world::Truth::of(chat.id, &message));
+        if let Some(line) = truth.and_then(|truth| serde_json::to_string(&truth).ok()) {
+            lines.push_str(&line);
+            lines.push('\n');
+        }
+    }
+    Some((lines, next?))
+}
+
+async fn calls(State(datacentre): Shared) -> Json<CallCounts> {
+    Json(datacentre.calls.snapshot())
+}
+
+async fn code(State(datacentre): Shared, Path(phone): Path<String>) -> Result<Json<Value>, Refusal> {
+    let phone = digits(&phone);
+    match datacentre.code(&phone) {
+        Some(code) => Ok(Json(json!({ "phone": phone, "code": code }))),
+        None => Err(Refusal(StatusCode::NOT_FOUND, "no code was asked for with auth.sendCode".to_owned())),
+    }
+}
+
+async fn flood(State(datacentre): Shared, Json(request): Json<FloodRequest>) -> StatusCode {
+    datacentre.floods.inject(request.into());
+    StatusCode::NO_CONTENT
+}
+
+async fn fail(State(datacentre): Shared, Json(request): Json<FailRequest>) -> StatusCode {
+    datacentre.floods.inject(request);
+    StatusCode::NO_CONTENT
+}
+
+async fn cut(State(datacentre): Shared) -> StatusCode {
+    datacentre.cut();
+    StatusCode::NO_CONTENT
+}
+
+async fn latency(State(datacentre): Shared, Json(request): Json<LatencyRequest>) -> StatusCode {
+    datacentre.set_latency(Duration::from_millis(request.ms));
+    StatusCode::NO_CONTENT
+}
+
+async fn account(
+    State(datacentre): Shared,
+    Json(request): Json<AccountRequest>,
+) -> Result<Json<SessionFile>, Refusal> {
+    if request.name.is_empty() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, "`name` is empty".to_owned()));
+    }
+    let hidden = request.hidden_before.iter().flat_map(|hidden| hidden.keys());
+    for chat in request.chats.iter().flatten().chain(hidden) {
+        if datacentre.world.chat(*chat).is_none() {
+            let unknown = crate::world::WorldError::NoChat(*chat);
+            return Err(Refusal(StatusCode::BAD_REQUEST, unknown.to_string()));
+        }
+    }
+    match datacentre.accounts.upsert(&request) {
+        Ok(account) => Ok(Json(datacentre.session_file(&account))),
+        Err(error) => Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    }
+}
+
+async fn delete(State(datacentre): Shared, Json(request): Json<DeleteRequest>) -> Result<Json<Value>, Refusal> {
+    match datacentre.delete(request.chat_id, &request.message_ids) {
+        Ok(deleted) => Ok(Json(json!({ "deleted": deleted }))),
+        Err(DeleteError::World(error)) => Err(Refusal(StatusCode::NOT_FOUND, error.to_string())),
+        Err(DeleteError::State(error)) => {
+            Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The world behind the datacentre: chats, their messages, people and files, and the truth about them.
+//!
+//! Two sources: generated from a seed (a message is computed when asked for, so that a million cost nothing), or loaded from an
+//! export of Telegram Desktop. Nothing here knows of accounts, connections or access hashes: those are the server's.
+
+mod build;
+mod chat;
+mod error;
+mod export;
+mod file;
+mod generated;
+mod media;
+mod people;
+mod phrases;
+mod picture;
+mod stored;
+mod text;
+mod truth;
+mod wire;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+pub use chat::{Chat, ChatKind};
+pub use error::WorldError;
+pub use export::Notes;
+pub use file::FloodModel;
+pub use generated::{GeneratedChat, Language};
+pub use people::Person;
+pub use truth::{Content, Media, Truth};
+pub use wire::{marked, peers_of};
+
+/// The datacentre in which all files of the world live.
+pub const DC_ID: i32 = 2;
+
+/// All that exists: what a collector could see with every right.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    chats: Vec<Chat>,
+    by_id: HashMap<i64, usize>,
+    people: BTreeMap<i64, Person>,
+    /// Bytes on disk by photo or document id; generated ones are computed.
+    files: HashMap<i64, PathBuf>,
+    /// What loading an export could not represent or did not find.
+    notes: Notes,
+    /// How the server limits calls; absent: not at all.
+    pub flood: Option<FloodModel>,
+    /// The user on whose side private chats are told (`out` messages are theirs). The server gives an account this id unless the
+    /// account asks for another.
+    pub me: i64,
+}
+
+impl World {
+    /// All chats, in the order of the world file or export.
+    pub fn chats(&self) -> &[Chat] {
+        &self.chats
+    }
+
+    /// A chat by its marked id.
+    pub fn chat(&self, id: i64) -> Option<&Chat> {
+        self.by_id.get(&id).map(|&at| &self.chats[at])
+    }
+
+    /// A chat by its username, without `@`, in any case.
+    pub fn chat_named(&self, username: &str) -> Option<&Chat> {
+        self.chats.iter().find(|chat| chat.username.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(username)))
+    }
+
+    /// Everyone who wrote, was forwarded or is talked with, by user id.
+    pub fn users(&self) -> &BTreeMap<i64, Person> {
+        &self.people
+    }
+
+    /// One user.
+    pub fn user(&self, id: i64) -> Option<&Person> {
+        self.people.get(&id)
+    }
+
+    /// What an export held that could not be represented, counted by name; empty for generated worlds.
+    pub fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// The bytes of a photo or document; `None` if there is no such file, or an export names it without holding it.
+    pub fn file(&self, id: i64) -> Option<Vec<u8>> {
+        match self.files.get(&id) {
+            Some(path) => std::fs::read(path).ok(),
+            None => self.chats.iter().find_map(|chat| chat.picture(id)),
+        }
+    }
+
+    /// Deletes messages as their author would. Gives the ids that existed until now; the chat's pts grows by their number.
+    pub fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, WorldError> {
+        let chat = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
+        Ok(chat.delete(ids))
+    }
+
+    /// What exists in a chat now, oldest first.
+    pub fn truth(&self, chat: i64) -> Result<impl Iterator<Item = Truth> + '_, WorldError> {
+        let chat = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
+        Ok(chat.ids_from(1).filter_map(|id| chat.message(id)).filter_map(|message| Truth::of(chat.id, &message)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An empty folder of a test's own.
+    pub(super) fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("telekeep-simulator-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+        folder
+    }
+
+    #[test]
+    fn what_is_deleted_exists_no_more_and_moves_pts() {
+        let world = World::channel(100);
+        let chat = &world.chats()[0];
+        let (count, pts) = (chat.count(), chat.pts());
+        assert_eq!(world.delete(chat.id, &[100, 7, 7, 5_000]).expect("exists"), [100, 7]);
+        assert!(world.delete(chat.id, &[7]).expect("exists").is_empty());
+        assert_eq!((chat.count(), chat.pts(), chat.top()), (count - 2, pts + 2, 99));
+        assert!(chat.message(7).is_none() && !chat.exists(7));
+        assert!(world.truth(chat.id).expect("exists").all(|truth| truth.content.message_id != 7));
+        assert!(matches!(world.delete(5, &[1]), Err(WorldError::NoChat(5))));
+    }
+}

@@ -1,0 +1,227 @@
+//! One chat: which message ids exist, and what each holds.
+
+use std::collections::HashSet;
+use std::sync::{OnceLock, RwLock};
+
+use grammers_tl_types as tl;
+
+use super::generated::{Generated, Numbering};
+use super::stored::Stored;
+use super::{DC_ID, wire};
+
+/// What a chat is, as far as ids and rights differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChatKind {
+    Channel,
+    Supergroup,
+    Group,
+    Private,
+}
+
+impl ChatKind {
+    /// The id as everybody writes it: `-100…` for channels and supergroups, negative for basic groups, positive for people.
+    pub fn marked(self, bare: i64) -> i64 {
+        match self {
+            ChatKind::Channel | ChatKind::Supergroup => -1_000_000_000_000 - bare,
+            ChatKind::Group => -bare,
+            ChatKind::Private => bare,
+        }
+    }
+
+    /// Whether the chat has an id space and a pts of its own (else it shares those of the account).
+    pub fn is_channel(self) -> bool {
+        matches!(self, ChatKind::Channel | ChatKind::Supergroup)
+    }
+}
+
+/// One chat of the world.
+#[derive(Debug)]
+pub struct Chat {
+    /// Marked id.
+    pub id: i64,
+    pub kind: ChatKind,
+    pub title: String,
+    /// Without `@`.
+    pub username: Option<String>,
+    /// The description, as the full chat tells it.
+    pub about: String,
+    /// Unix time of its creation.
+    pub created: i32,
+    /// How many members it claims.
+    pub members: i32,
+    /// The chat's picture, a file of the world.
+    pub photo: Option<i64>,
+    source: Source,
+    changes: RwLock<Changes>,
+    alive: OnceLock<usize>,
+}
+
+#[derive(Debug)]
+pub(super) enum Source {
+    Generated(Generated),
+    Stored(Stored),
+}
+
+/// What happened since the world began.
+#[derive(Debug, Default)]
+struct Changes {
+    deleted: HashSet<i32>,
+}
+
+impl Chat {
+    pub(super) fn new(id: i64, kind: ChatKind, title: String, source: Source) -> Self {
+        let created = match &source {
+            Source::Generated(generated) => generated.date(1),
+            Source::Stored(stored) => stored.first_date(),
+        };
+        Chat {
+            id,
+            kind,
+            title,
+            username: None,
+            about: String::new(),
+            created,
+            members: 0,
+            photo: None,
+            source,
+            changes: RwLock::default(),
+            alive: OnceLock::new(),
+        }
+    }
+
+    /// Telegram's own id, without the mark.
+    pub fn bare_id(&self) -> i64 {
+        match self.kind {
+            ChatKind::Channel | ChatKind::Supergroup => -1_000_000_000_000 - self.id,
+            ChatKind::Group => -self.id,
+            ChatKind::Private => self.id,
+        }
+    }
+
+    /// The chat as a peer.
+    pub fn peer(&self) -> tl::enums::Peer {
+        wire::peer(self.id)
+    }
+
+    /// The newest existing message id, 0 if none.
+    pub fn top(&self) -> i32 {
+        self.ids_below(0).next().unwrap_or(0)
+    }
+
+    /// The newest id ever given out, existing or not.
+    pub fn last_id(&self) -> i32 {
+        match &self.source {
+            Source::Generated(generated) => generated.last_id(),
+            Source::Stored(stored) => stored.last_id(),
+        }
+    }
+
+    /// The channel's pts: one for each message ever posted, and one for each deletion of this session.
+    pub fn pts(&self) -> i32 {
+        self.last_id().saturating_add(1).saturating_add(i32::try_from(self.changes().deleted.len()).unwrap_or(i32::MAX))
+    }
+
+    /// How many messages exist.
+    pub fn count(&self) -> usize {
+        let born = *self.alive.get_or_init(|| match &self.source {
+            Source::Generated(generated) => generated.ids_from(1).count(),
+            Source::Stored(stored) => stored.count(),
+        });
+        born - self.changes().deleted.len()
+    }
+
+    /// Whether a message exists now.
+    pub fn exists(&self, id: i32) -> bool {
+        self.was_born(id) && !self.was_deleted(id)
+    }
+
+    /// One message, as a server tells it to one who may see all; `None` for a deleted or unknown id.
+    pub fn message(&self, id: i32) -> Option<tl::enums::Message> {
+        if !self.exists(id) {
+            return None;
+        }
+        match &self.source {
+            Source::Generated(generated) => generated.message(id),
+            Source::Stored(stored) => stored.message(id),
+        }
+    }
+
+    /// Existing ids below `offset`, newest first; `offset` 0 begins at the newest.
+    pub fn ids_below(&self, offset: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
+        let below = if offset <= 0 { i32::MAX } else { offset };
+        match &self.source {
+            Source::Generated(generated) => Box::new(generated.ids_below(below).filter(|id| !self.was_deleted(*id))),
+            Source::Stored(stored) => Box::new(stored.ids_below(below).filter(|id| !self.was_deleted(*id))),
+        }
+    }
+
+    /// Existing ids from `id` on, itself included, oldest first.
+    pub fn ids_from(&self, id: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
+        match &self.source {
+            Source::Generated(generated) => Box::new(generated.ids_from(id).filter(|id| !self.was_deleted(*id))),
+            Source::Stored(stored) => Box::new(stored.ids_from(id).filter(|id| !self.was_deleted(*id))),
+        }
+    }
+
+    /// The lowest id whose message is not older than `date` (unix time): what `offset_date` means as an `offset_id`.
+    /// One above the newest if all are older.
+    pub fn first_id_at(&self, date: i32) -> i32 {
+        match &self.source {
+            Source::Generated(generated) => generated.first_id_at(date),
+            Source::Stored(stored) => stored.first_id_at(date),
+        }
+    }
+
+    /// Deletes messages; gives those that existed until now.
+    pub fn delete(&self, ids: &[i32]) -> Vec<i32> {
+        let mut changes = self.changes.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        ids.iter().copied().filter(|&id| self.was_born(id) && changes.deleted.insert(id)).collect()
+    }
+
+    /// The chat as a list of chats tells it; `None` for a private chat (that is a user).
+    pub fn to_tl(&self, access_hash: i64) -> Option<tl::enums::Chat> {
+        let photo = match self.photo {
+            Some(photo_id) => {
+                tl::enums::ChatPhoto::Photo(tl::types::ChatPhoto { has_video: false, photo_id, stripped_thumb: None, dc_id: DC_ID })
+            }
+            None => tl::enums::ChatPhoto::Empty,
+        };
+        match self.kind {
+            ChatKind::Private => None,
+            ChatKind::Group => Some(wire::group(self, photo)),
+            ChatKind::Channel | ChatKind::Supergroup => Some(wire::channel(self, photo, access_hash)),
+        }
+    }
+
+    /// Bytes of a generated photo of this chat.
+    pub(super) fn picture(&self, photo: i64) -> Option<Vec<u8>> {
+        match &self.source {
+            Source::Generated(generated) => generated.picture(photo).filter(|(id, _)| self.exists(*id)).map(|(_, bytes)| bytes),
+            Source::Stored(_) => None,
+        }
+    }
+
+    fn was_born(&self, id: i32) -> bool {
+        match &self.source {
+            Source::Generated(generated) => generated.exists(id),
+            Source::Stored(stored) => stored.exists(id),
+        }
+    }
+
+    fn was_deleted(&self, id: i32) -> bool {
+        self.changes().deleted.contains(&id)
+    }
+
+    /// Gives a generated chat its place in the id space that it shares with others.
+    pub(super) fn renumber(&mut self, numbering: Numbering) {
+        if let Source::Generated(generated) = &mut self.source {
+            generated.numbering = numbering;
+            self.created = generated.date(numbering.first);
+        }
+    }
+
+    fn changes(&self) -> std::sync::RwLockReadGuard<'_, Changes> {
+        self.changes.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,152 @@
+//! World files: which chats exist, in TOML.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::chat::ChatKind;
+use super::generated::{GeneratedChat, Language};
+use super::{World, WorldError};
+
+/// How many history messages an account may read before it is told to wait.
+///
+/// Telegram's own rate is about 3,000 messages in 30 s (seen by collectors, not documented).
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloodModel {
+    /// Messages in one window.
+    pub history_messages: u32,
+    /// Length of the window in seconds, before the multiple.
+    pub per_seconds: f64,
+    /// How many times faster than that rate an account may read here; waits shrink likewise.
+    #[serde(default = "once")]
+    pub multiple: f64,
+}
+
+fn once() -> f64 {
+    1.0
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorldFile {
+    #[serde(default)]
+    seed: u64,
+    export: Option<PathBuf>,
+    flood: Option<FloodModel>,
+    #[serde(default)]
+    chat: Vec<ChatEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChatEntry {
+    kind: ChatKind,
+    id: Option<i64>,
+    title: String,
+    username: Option<String>,
+    #[serde(default)]
+    about: String,
+    messages: i32,
+    #[serde(default)]
+    deleted: f64,
+    #[serde(default)]
+    languages: Vec<Language>,
+    members: Option<i32>,
+}
+
+impl World {
+    /// Reads a world file. A relative `export` begins at the file's folder.
+    pub fn from_toml(path: &Path) -> Result<World, WorldError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| WorldError::Unreadable { path: path.to_owned(), source })?;
+        let file: WorldFile =
+            toml::from_str(&text).map_err(|error| WorldError::Toml { path: path.to_owned(), problem: error.to_string() })?;
+        let impossible = |problem: String| WorldError::Impossible { path: path.to_owned(), problem };
+        if file.export.is_none() && file.chat.is_empty() {
+            return Err(impossible("no `[[chat]]` and no `export`: a world needs one of them".to_owned()));
+        }
+        if let Some(flood) = &file.flood
+            && (flood.history_messages == 0 || flood.per_seconds <= 0.0 || flood.multiple <= 0.0)
+        {
+            return Err(impossible("`[flood]`: all numbers must be above zero".to_owned()));
+        }
+        let mut world = match &file.export {
+            Some(export) => World::from_export(&path.parent().unwrap_or(Path::new(".")).join(export))?,
+            None => World::empty(file.seed),
+        };
+        for entry in file.chat {
+            let chat = entry.checked().map_err(impossible)?;
+            if let Some(id) = chat.id.filter(|&id| world.chat(id).is_some()) {
+                return Err(impossible(format!("`[[chat]]` {:?}: id {id} is taken by another chat", chat.title)));
+            }
+            world = world.with(chat);
+        }
+        world.flood = file.flood;
+        Ok(world)
+    }
+}
+
+impl ChatEntry {
+    fn checked(self) -> Result<GeneratedChat, String> {
+        let here = format!("`[[chat]]` {:?}", self.title);
+        if self.messages < 1 {
+            return Err(format!("{here}: `messages` must be at least 1, not {}", self.messages));
+        }
+        if !(0.0..=1.0).contains(&self.deleted) {
+            return Err(format!("{here}: `deleted` is a share between 0 and 1, not {}", self.deleted));
+        }
+        let id = match self.id {
+            // Without the mark, as Telegram's own schema has it.
+            Some(id) if id > 0 => Some(self.kind.marked(id)),
+            Some(id) if self.kind == ChatKind::Private || id == 0 => return Err(format!("{here}: {id} is no id of a user")),
+            Some(id) if self.kind.is_channel() == (id < -1_000_000_000_000) => Some(id),
+            Some(id) => return Err(format!("{here}: {id} does not fit its kind (channels and supergroups have -100…)")),
+            None => None,
+        };
+        Ok(GeneratedChat {
+            kind: self.kind,
+            id,
+            title: self.title,
+            username: self.username.map(|name| name.trim_start_matches('@').to_owned()),
+            about: self.about,
+            messages: self.messages,
+            deleted: self.deleted,
+            languages: self.languages,
+            members: self.members,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_world_is_as_the_demo_needs_it() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("worlds/demo.toml");
+        let world = World::from_toml(&path).expect("the committed world is valid");
+        let harbour = world.chat_named("harbour").expect("is there");
+        assert_eq!((harbour.kind, harbour.last_id()), (ChatKind::Channel, 3_000));
+        let group = world.chats().iter().find(|chat| chat.kind == ChatKind::Supergroup).expect("is there");
+        assert_eq!(group.last_id(), 20_000);
+        let share = 1.0 - group.count() as f64 / 20_000.0;
+        assert!((0.24..0.26).contains(&share), "{share}");
+        assert!(world.flood.is_some());
+    }
+
+    #[test]
+    fn a_wrong_world_file_names_the_place() {
+        let folder = crate::world::tests::folder("world-file");
+        let path = folder.join("w.toml");
+        let told = |text: &str| {
+            std::fs::write(&path, text).expect("writes");
+            World::from_toml(&path).expect_err("is refused").to_string()
+        };
+        let unknown = told("seed = 1\n[[chat]]\nkind = \"channel\"\ntitle = \"a\"\nmessages = 5\ncolour = 1\n");
+        assert!(unknown.contains("w.toml") && unknown.contains("line 6") && unknown.contains("colour"), "{unknown}");
+        let share = told("[[chat]]\nkind = \"group\"\ntitle = \"a\"\nmessages = 5\ndeleted = 25\n");
+        assert!(share.contains("between 0 and 1, not 25"), "{share}");
+        assert!(told("seed = 1\n").contains("no `[[chat]]`"));
+    }
+}

@@ -1,0 +1,403 @@
+//! Accounts: which there are, which of them reads a chat, and one connection for each in this process.
+//!
+//! Sessions are kept sealed in Postgres (`seal`), come from a file (`session_file`) or from a login, and are saved again when
+//! they change. What a failed call says of an account (it is lost, it must rest) is recorded here; what becomes of the job is
+//! for the job to decide. A lease over several nodes is not here yet: run one process that collects.
+
+pub mod seal;
+pub mod session_file;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+pub use crate::record::account::{Account, AccountState, Peer, Reader};
+pub use seal::{LostKey, SealKey};
+pub use session_file::SessionFile;
+
+use crate::record::account::{self as table, Sealed, SealedAccount};
+use crate::record::{AccountId, ChatId};
+use crate::telegram::{
+    self, CodeSent, Connection, Device, SessionData, SignIn, TelegramConfig, tl,
+};
+
+/// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
+pub const PEER_FLOOD_REST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two tries to save a session while the database is away.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// Why an account cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Seal(#[from] seal::Error),
+    #[error(transparent)]
+    Telegram(#[from] telegram::Error),
+    #[error("there is no account {}: see `telekeep account list`", .0.0)]
+    Unknown(AccountId),
+    #[error("account {label} is {}{}", state.as_str(), because(reason.as_deref()))]
+    NotActive {
+        label: String,
+        state: AccountState,
+        reason: Option<String>,
+    },
+    /// No active account is known to read the chat.
+    #[error("no active account is known to read chat {}", .0.0)]
+    NoReader(ChatId),
+    #[error("the label {label} belongs to another user's account: choose another label")]
+    LabelTaken { label: String },
+    #[error(
+        "the session of account {label} was written by another version of Telekeep and is not understood: import the account again"
+    )]
+    NotUnderstood { label: String },
+    #[error("nobody is signed in yet: the login is not finished")]
+    NotSignedIn,
+}
+
+/// What a use of an account gives.
+pub type Result<T> = std::result::Result<T, Error>;
+
+fn because(reason: Option<&str>) -> String {
+    reason
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default()
+}
+
+/// The accounts of this process.
+pub struct Accounts {
+    pool: PgPool,
+    telegram: TelegramConfig,
+    key_file: PathBuf,
+    open: Mutex<HashMap<AccountId, Open>>,
+}
+
+/// An account's connection in this process.
+struct Open {
+    connection: Connection,
+    /// As it stands in Postgres, as far as this process knows; held while it is saved.
+    sealed: Arc<Mutex<Sealed>>,
+    _saver: AbortOnDropHandle<()>,
+}
+
+/// A login under way.
+#[derive(Debug)]
+pub struct Login {
+    connection: Connection,
+    sent: CodeSent,
+}
+
+impl Login {
+    /// Where the code went, in words.
+    pub fn delivery(&self) -> &str {
+        &self.sent.delivery
+    }
+
+    /// Gives the code; after [`telegram::LoginRefusal::CodeWrong`] it may be given again.
+    pub async fn code(&self, code: &str) -> telegram::Result<SignIn> {
+        self.connection.sign_in(&self.sent, code).await
+    }
+
+    /// Gives the password of two-step verification; a wrong one may be given again.
+    pub async fn password(&self, password: &str) -> telegram::Result<Box<tl::types::User>> {
+        self.connection.check_password(password).await
+    }
+}
+
+impl Accounts {
+    /// Opens nothing yet. The key file is made when the first session is sealed.
+    pub fn new(pool: PgPool, telegram: TelegramConfig, key_file: PathBuf) -> Self {
+        Self {
+            pool,
+            telegram,
+            key_file,
+            open: Mutex::default(),
+        }
+    }
+
+    /// All accounts, oldest first.
+    pub async fn list(&self) -> Result<Vec<Account>> {
+        Ok(table::list(&mut *self.pool.acquire().await?).await?)
+    }
+
+    /// Adds the account of a session file, or renews the one of the same user, or else of the same label. An account that was
+    /// lost or held becomes active again.
+    pub async fn import(&self, label: &str, file: &SessionFile, lost: LostKey) -> Result<Account> {
+        self.store(label, &file.session(), lost).await
+    }
+
+    /// Begins a login: from [`SessionData::empty`] at Telegram, or from a session without a user elsewhere. The key file is
+    /// looked at first, so that no code is spent on a login that could not be kept.
+    pub async fn begin_login(
+        &self,
+        start: SessionData,
+        phone: &str,
+        lost: LostKey,
+    ) -> Result<Login> {
+        self.seal_key(&mut *self.pool.acquire().await?, lost)
+            .await?;
+        let connection = Connection::open(&self.telegram, start);
+        let sent = connection.send_code(phone).await?;
+        Ok(Login { connection, sent })
+    }
+
+    /// Keeps what a finished login has won.
+    pub async fn finish_login(&self, login: Login, label: &str, lost: LostKey) -> Result<Account> {
+        let session = login.connection.session();
+        if session.user_id.is_none() {
+            return Err(Error::NotSignedIn);
+        }
+        let account = self.store(label, &session, lost).await?;
+        login.connection.close().await;
+        Ok(account)
+    }
+
+    async fn seal_key(&self, conn: &mut PgConnection, lost: LostKey) -> Result<SealKey> {
+        Ok(SealKey::open(
+            &self.key_file,
+            table::sealed_count(conn).await?,
+            lost,
+        )?)
+    }
+
+    async fn store(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
+        let mut tx = self.pool.begin().await?;
+        let key = self.seal_key(&mut tx, lost).await?;
+        let found = table::find(&mut tx, label, session.user_id).await?;
+        let id = match found {
+            Some(known) => {
+                let another = known.user_id.is_some()
+                    && session.user_id.is_some()
+                    && known.user_id != session.user_id;
+                if another {
+                    return Err(Error::LabelTaken { label: known.label });
+                }
+                let sealed = seal_session(&key, &known.label, session)?;
+                table::renew(&mut tx, known.id, session.user_id, &sealed).await?;
+                known.id
+            }
+            None => {
+                let sealed = seal_session(&key, label, session)?;
+                let device = serde_json::to_value(&self.telegram.device).unwrap_or_default();
+                table::insert(&mut tx, label, session.user_id, &sealed, &device).await?
+            }
+        };
+        let stored = table::sealed(&mut tx, id)
+            .await?
+            .ok_or(Error::Unknown(id))?;
+        tx.commit().await?;
+        Ok(stored.account)
+    }
+
+    /// The account's connection: the one of this process, opened when there is none. Fails for an account that is held or lost.
+    pub async fn open(&self, id: AccountId) -> Result<Connection> {
+        let mut open = self.open.lock().await;
+        // A save under way is waited for, so that it is not taken for somebody else's.
+        let current = match open.get(&id) {
+            Some(known) => Some((
+                known.connection.clone(),
+                Arc::clone(&known.sealed).lock_owned().await,
+            )),
+            None => None,
+        };
+        let mut conn = self.pool.acquire().await?;
+        let row = table::sealed(&mut conn, id)
+            .await?
+            .ok_or(Error::Unknown(id))?;
+        if let Some((connection, sealed)) = current {
+            if usable(&row.account).is_ok() && *sealed == row.session {
+                return Ok(connection);
+            }
+            tracing::info!(account.label = %row.account.label, "the account was changed elsewhere; closing its connection");
+            connection.close().await;
+            open.remove(&id);
+        }
+        usable(&row.account)?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
+        let opened = self.connect(key, row)?;
+        let connection = opened.connection.clone();
+        open.insert(id, opened);
+        Ok(connection)
+    }
+
+    fn connect(&self, key: SealKey, row: SealedAccount) -> Result<Open> {
+        let SealedAccount {
+            account,
+            session: sealed,
+            device,
+        } = row;
+        let not_understood = || Error::NotUnderstood {
+            label: account.label.clone(),
+        };
+        let plain = key.unseal(&account.label, &sealed)?;
+        let session: SessionData = serde_json::from_slice(&plain).map_err(|_| not_understood())?;
+        let device: Device = serde_json::from_value(device).map_err(|_| not_understood())?;
+        let config = TelegramConfig {
+            device,
+            ..self.telegram.clone()
+        };
+        let connection = Connection::open(&config, session);
+        let sealed = Arc::new(Mutex::new(sealed));
+        let saver = save_changes(
+            self.pool.clone(),
+            account,
+            key,
+            connection.clone(),
+            Arc::clone(&sealed),
+        );
+        Ok(Open {
+            connection,
+            sealed,
+            _saver: AbortOnDropHandle::new(tokio::spawn(saver)),
+        })
+    }
+
+    /// Who reads this chat, and with which access hash.
+    pub async fn reader_of(&self, chat: ChatId) -> Result<Reader> {
+        let mut conn = self.pool.acquire().await?;
+        table::reader_of(&mut conn, chat)
+            .await?
+            .ok_or(Error::NoReader(chat))
+    }
+
+    /// Notes how an account addresses peers, from what an answer told.
+    pub async fn note_peers(&self, id: AccountId, peers: &[Peer]) -> Result<()> {
+        Ok(table::note_peers(&mut *self.pool.acquire().await?, id, peers).await?)
+    }
+
+    /// How long this method must not be called yet by this account; none when it may.
+    pub async fn resting(&self, id: AccountId, method: &str) -> Result<Option<Duration>> {
+        Ok(table::resting(&mut *self.pool.acquire().await?, id, method).await?)
+    }
+
+    /// Records what a failed call says of its account: a rest, or that it is held or lost. Other failures say nothing of it.
+    pub async fn learn(&self, id: AccountId, failed: &telegram::Error) -> Result<()> {
+        use telegram::Error as Failed;
+        match failed {
+            Failed::Flood { method, wait }
+            | Failed::SlowMode { method, wait }
+            | Failed::TakeoutDelay { method, wait } => {
+                tracing::info!(account.id = id.0, telegram.method = %method, wait_s = wait.as_secs(), "the method rests");
+                self.rest(id, method, *wait, &failed.to_string()).await
+            }
+            Failed::PeerFlood { .. } => {
+                tracing::warn!(
+                    account.id = id.0,
+                    wait_s = PEER_FLOOD_REST.as_secs(),
+                    "Telegram limits the account; it rests"
+                );
+                self.rest(id, table::ALL_METHODS, PEER_FLOOD_REST, &failed.to_string())
+                    .await
+            }
+            Failed::AccountLost { .. } => self.stop(id, AccountState::Lost, failed).await,
+            Failed::KeyDuplicated | Failed::KeyRefused => {
+                self.stop(id, AccountState::Held, failed).await
+            }
+            Failed::Transient { .. }
+            | Failed::FileReferenceExpired { .. }
+            | Failed::Inaccessible { .. }
+            | Failed::Migrate { .. }
+            | Failed::Login(_)
+            | Failed::UnknownDatacentre
+            | Failed::Undecodable { .. }
+            | Failed::Unexpected { .. }
+            | Failed::UnknownRpc { .. } => Ok(()),
+        }
+    }
+
+    async fn rest(&self, id: AccountId, method: &str, wait: Duration, reason: &str) -> Result<()> {
+        Ok(table::rest(&mut *self.pool.acquire().await?, id, method, wait, reason).await?)
+    }
+
+    async fn stop(
+        &self,
+        id: AccountId,
+        state: AccountState,
+        failed: &telegram::Error,
+    ) -> Result<()> {
+        let reason = failed.to_string();
+        tracing::error!(
+            account.id = id.0,
+            account.state = state.as_str(),
+            reason,
+            "the account is stopped"
+        );
+        if let Some(known) = self.open.lock().await.remove(&id) {
+            known.connection.close().await;
+        }
+        Ok(table::set_state(&mut *self.pool.acquire().await?, id, state, Some(&reason)).await?)
+    }
+
+    /// Closes every connection of this process.
+    pub async fn close(&self) {
+        for (_, open) in self.open.lock().await.drain() {
+            open.connection.close().await;
+        }
+    }
+}
+
+fn usable(account: &Account) -> Result<()> {
+    match account.state {
+        AccountState::Active | AccountState::Limited => Ok(()),
+        AccountState::Held | AccountState::Lost => Err(Error::NotActive {
+            label: account.label.clone(),
+            state: account.state,
+            reason: account.state_reason.clone(),
+        }),
+    }
+}
+
+fn seal_session(key: &SealKey, label: &str, session: &SessionData) -> Result<Sealed> {
+    // Plain data with text keys: it always becomes JSON.
+    let plain = serde_json::to_vec(session).map_err(|_| Error::NotUnderstood {
+        label: label.to_owned(),
+    })?;
+    Ok(key.seal(label, &plain)?)
+}
+
+/// Saves a session each time that it changes, until the connection goes.
+async fn save_changes(
+    pool: PgPool,
+    account: Account,
+    key: SealKey,
+    connection: Connection,
+    sealed: Arc<Mutex<Sealed>>,
+) {
+    loop {
+        let session = connection.session_changed().await;
+        loop {
+            let mut current = sealed.lock().await;
+            match save(&pool, &account, &key, &session).await {
+                Ok(saved) => {
+                    *current = saved;
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(account.label = %account.label, %error, "the session could not be saved; trying again");
+                }
+            }
+            drop(current);
+            tokio::time::sleep(SAVE_AGAIN).await;
+        }
+    }
+}
+
+async fn save(
+    pool: &PgPool,
+    account: &Account,
+    key: &SealKey,
+    session: &SessionData,
+) -> Result<Sealed> {
+    let sealed = seal_session(key, &account.label, session)?;
+    table::save_session(&mut *pool.acquire().await?, account.id, &sealed).await?;
+    Ok(sealed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! Accounts in Postgres: sealed sessions, states, known peers, and the waits that Telegram asked for.
+//!
+//! Sessions arrive sealed and leave sealed: no key is ever seen here. Time is the database's.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row};
+
+use super::{AccountId, ChatId};
+
+/// The method under which a rest of the whole account is kept.
+pub const ALL_METHODS: &str = "*";
+
+/// Whether an account can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountState {
+    Active,
+    /// Stopped until an operator looks at it.
+    Held,
+    /// Limited by Telegram for a time.
+    Limited,
+    /// Its authorisation is gone.
+    Lost,
+}
+
+impl AccountState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Held => "held",
+            Self::Limited => "limited",
+            Self::Lost => "lost",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Held, Self::Limited, Self::Lost]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+}
+
+/// An account without its session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Account {
+    pub id: AccountId,
+    pub label: String,
+    pub user_id: Option<i64>,
+    pub state: AccountState,
+    pub state_reason: Option<String>,
+    pub state_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
+}
+
+impl FromRow<'_, PgRow> for Account {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let state: String = row.try_get("state")?;
+        let state = AccountState::parse(&state).ok_or_else(|| sqlx::Error::ColumnDecode {
+            index: "state".into(),
+            source: format!("unknown account state {state:?}").into(),
+        })?;
+        Ok(Self {
+            id: AccountId(row.try_get("id")?),
+            label: row.try_get("label")?,
+            user_id: row.try_get("user_id")?,
+            state,
+            state_reason: row.try_get("state_reason")?,
+            state_at: row.try_get("state_at")?,
+            created_at: row.try_get("created_at")?,
+        })
+    }
+}
+
+/// An account with what is needed to open it.
+#[derive(Debug, Clone)]
+pub struct SealedAccount {
+    pub account: Account,
+    pub session: Sealed,
+    pub device: serde_json::Value,
+}
+
+/// A sealed session, and the key that sealed it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub bytes: Vec<u8>,
+    pub key_id: String,
+}
+
+impl std::fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Sealed({} bytes, key {})", self.bytes.len(), self.key_id)
+    }
+}
+
+/// Something that an account knows how to address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Marked form.
+    pub id: i64,
+    pub access_hash: Option<i64>,
+    pub username: Option<String>,
+}
+
+/// The account that reads a chat, and its own access hash for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    pub account: AccountId,
+    pub access_hash: Option<i64>,
+}
+
+/// Adds an account.
+pub async fn insert(
+    conn: &mut PgConnection,
+    label: &str,
+    user_id: Option<i64>,
+    session: &Sealed,
+    device: &serde_json::Value,
+) -> sqlx::Result<AccountId> {
+    sqlx::query_scalar(
+        "insert into account (label, user_id, session, session_key_id, device) values ($1, $2, $3, $4, $5) returning id",
+    )
+    .bind(label)
+    .bind(user_id)
+    .bind(&session.bytes)
+    .bind(&session.key_id)
+    .bind(device)
+    .fetch_one(conn)
+    .await
+    .map(AccountId)
+}
+
+/// Gives an account a new session, and makes it active again.
+pub async fn renew(
+    conn: &mut PgConnection,
+    account: AccountId,
+    user_id: Option<i64>,
+    session: &Sealed,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update account set session = $2, session_key_id = $3, user_id = coalesce($4, user_id),
+                state = 'active', state_reason = null, state_at = now()
+          where id = $1",
+    )
+    .bind(account.0)
+    .bind(&session.bytes)
+    .bind(&session.key_id)
+    .bind(user_id)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Saves a session that changed in use.
+pub async fn save_session(
+    conn: &mut PgConnection,
+    account: AccountId,
+    session: &Sealed,
+) -> sqlx::Result<()> {
+    sqlx::query("update account set session = $2, session_key_id = $3 where id = $1")
+        .bind(account.0)
+        .bind(&session.bytes)
+        .bind(&session.key_id)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// All accounts, oldest first.
+pub async fn list(conn: &mut PgConnection) -> sqlx::Result<Vec<Account>> {
+    sqlx::query_as(
+        "select id, label, user_id, state, state_reason, state_at, created_at from account order by id",
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The account of this label, or else of this user.
+pub async fn find(
+    conn: &mut PgConnection,
+    label: &str,
+    user_id: Option<i64>,
+) -> sqlx::Result<Option<Account>> {
+    sqlx::query_as(
+        "select id, label, user_id, state, state_reason, state_at, created_at from account
+          where user_id = $2 or label = $1 order by user_id is not distinct from $2 desc limit 1",
+    )
+    .bind(label)
+    .bind(user_id)
+    .fetch_optional(conn)
+    .await
+}
+
+/// One account with its sealed session.
+pub async fn sealed(
+    conn: &mut PgConnection,
+    account: AccountId,
+) -> sqlx::Result<Option<SealedAccount>> {
+    let row = sqlx::query(
+        "select id, label, user_id, state, state_reason, state_at, created_at, session, session_key_id, device
+           from account where id = $1",
+    )
+    .bind(account.0)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(SealedAccount {
+            account: Account::from_row(&row)?,
+            session: Sealed {
+                bytes: row.try_get("session")?,
+                key_id: row.try_get("session_key_id")?,
+            },
+            device: row.try_get("device")?,
+        })
+    })
+    .transpose()
+}
+
+/// How many sessions are sealed: with none, a key may be made.
+pub async fn sealed_count(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("select count(*) from account")
+        .fetch_one(conn)
+        .await
+}
+
+/// Sets an account's state with its reason. A lost account stays lost until it is renewed.
+pub async fn set_state(
+    conn: &mut PgConnection,
+    account: AccountId,
+    state: AccountState,
+    reason: Option<&str>,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "update account set state = $2, state_reason = $3, state_at = now() where id = $1 and state <> 'lost'",
+    )
+    .bind(account.0)
+    .bind(state.as_str())
+    .bind(reason)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// Notes how an account addresses peers. What is absent erases nothing.
+pub async fn note_peers(
+    conn: &mut PgConnection,
+    account: AccountId,
+    peers: &[Peer],
+) -> sqlx::Result<()> {
+    // Sorted against deadlocks; once each, because one statement must not touch a row twice.
+    let mut peers: Vec<&Peer> = peers.iter().collect();
+    peers.sort_by_key(|peer| (peer.id, peer.access_hash.is_none()));
+    peers.dedup_by_key(|peer| peer.id);
+    let ids: Vec<i64> = peers.iter().map(|peer| peer.id).collect();
+    let hashes: Vec<Option<i64>> = peers.iter().map(|peer| peer.access_hash).collect();
+    let names: Vec<Option<&str>> = peers.iter().map(|peer| peer.username.as_deref()).collect();
+    sqlx::query(
+        "insert into account_peer as known (account_id, peer_id, access_hash, username)
+         select $1, * from unnest($2::bigint[], $3::bigint[], $4::text[])
+         on conflict (account_id, peer_id) do update
+            set access_hash = coalesce(excluded.access_hash, known.access_hash),
+                username = coalesce(excluded.username, known.username), updated_at = now()
+          where (excluded.access_hash is not null and excluded.access_hash is distinct from known.access_hash)
+             or (excluded.username is not null and excluded.username is distinct from known.username)",
+    )
+    .bind(account.0)
+    .bind(ids)
+    .bind(hashes)
+    .bind(names)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// What an account knows of a peer.
+pub async fn peer(
+    conn: &mut PgConnection,
+    account: AccountId,
+    peer: ChatId,
+) -> sqlx::Result<Option<Peer>> {
+    let row = sqlx::query(
+        "select access_hash, username from account_peer where account_id = $1 and peer_id = $2",
+    )
+    .bind(account.0)
+    .bind(peer.0)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(Peer {
+            id: peer.0,
+            access_hash: row.try_get("access_hash")?,
+            username: row.try_get("username")?,
+        })
+    })
+    .transpose()
+}
+
+/// Who reads a chat: the reader that its watch names, else an account known to read it, else one that knows the peer. Only active
+/// accounts, and none that was told it may not.
+pub async fn reader_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Option<Reader>> {
+    let row = sqlx::query(
+        "select a.id, p.access_hash
+           from account a
+           left join watch w on w.chat_id = $1
+           left join coverage_access c on c.account_id = a.id and c.chat_id = $1
+           left join account_peer p on p.account_id = a.id and p.peer_id = $1
+          where a.state = 'active' and coalesce(c.readable, true)
+            and (w.reader_id = a.id or c.readable or p.peer_id is not null)
+          order by w.reader_id is not distinct from a.id desc, coalesce(c.readable, false) desc, a.id
+          limit 1",
+    )
+    .bind(chat.0)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| {
+        Ok(Reader {
+            account: AccountId(row.try_get("id")?),
+            access_hash: row.try_get("access_hash")?,
+        })
+    })
+    .transpose()
+}
+
+/// Lets a method of an account rest from now; an earlier, longer rest stays.
+pub async fn rest(
+    conn: &mut PgConnection,
+    account: AccountId,
+    method: &str,
+    wait: Duration,
+    reason: &str,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into account_rest as known (account_id, method, until, reason)
+         values ($1, $2, now() + make_interval(secs => $3), $4)
+         on conflict (account_id, method) do update set until = excluded.until, reason = excluded.reason
+          where known.until < excluded.until",
+    )
+    .bind(account.0)
+    .bind(method)
+    .bind(wait.as_secs_f64())
+    .bind(reason)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// How long a method of an account still rests; none when it may be called.
+pub async fn resting(
+    conn: &mut PgConnection,
+    account: AccountId,
+    method: &str,
+) -> sqlx::Result<Option<Duration>> {
+    let seconds: Option<f64> = sqlx::query_scalar(
+        "select extract(epoch from max(until) - now())::float8 from account_rest
+          where account_id = $1 and method in ($2, $3) and until > now()",
+    )
+    .bind(account.0)
+    .bind(method)
+    .bind(ALL_METHODS)
+    .fetch_one(conn)
+    .await?;
+    Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+}

@@ -1,0 +1,28 @@
+//! Telegram: the only room that names grammers.
+//!
+//! - `client`: one account's supervised [`Connection`]: a time limit on every call, the pool rebuilt when it is stuck.
+//! - `session`: what a connection must know between two runs, kept in RAM and offered for saving.
+//! - `error`: every way a call can fail, typed; one function maps Telegram's names.
+//! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule.
+//! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
+//!
+//! Nothing here writes to a database, and nothing here loops on an error.
+
+pub mod chats;
+pub mod client;
+pub mod error;
+pub mod flood;
+pub mod history;
+pub mod login;
+pub mod session;
+
+pub use chats::{Dialogs, FullChat, InputChat};
+pub use client::{Connection, Device, TelegramConfig};
+pub use error::{Cause, Error, LoginRefusal};
+pub use grammers_tl_types as tl;
+pub use history::HistoryRequest;
+pub use login::{CodeSent, SignIn};
+pub use session::{AuthKey, Datacenter, SessionData};
+
+/// What a call gives.
+pub type Result<T> = std::result::Result<T, Error>;
