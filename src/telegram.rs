@@ -1,0 +1,3 @@
+//! Telegram.
+
+pub use grammers_tl_types as tl;

@@ -1,0 +1,4 @@
+//! Telekeep end to end: real Postgres, a database each.
+
+#[path = "flow/record.rs"]
+mod record;
