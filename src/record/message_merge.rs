@@ -55,7 +55,7 @@ pub fn merge(existing: Option<&Row>, incoming: &Message, seen: &Observation) -> 
     let import = seen.via == Via::Import;
     let mut row = existing.cloned().unwrap_or_default();
     row.chat = row.chat.or(Some(incoming.chat));
-    if existing.is_none() || row.body.is_none() && !(import && row.raw.is_some()) {
+    if existing.is_none() || row.body.is_none() && (!import || row.raw.is_none() || row.imported) {
         take(&mut row, incoming);
         row.imported = import;
     } else if import {
@@ -148,7 +148,7 @@ fn take(row: &mut Row, incoming: &Message) {
 
 /// An import adds what is absent, and only to the same version of the content.
 fn fill(row: &mut Row, incoming: &Message) {
-    if row.body.is_some() && row.edit_date != incoming.edit_date {
+    if incoming.raw.is_some() || row.body.is_some() && row.edit_date != incoming.edit_date {
         return;
     }
     let body = row.body.get_or_insert_default();

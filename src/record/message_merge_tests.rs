@@ -164,6 +164,8 @@ fn apply(row: Option<&Row>, event: &Event) -> Merged {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
+
     #[test]
     fn revisions_grow_with_real_changes_and_nothing_heard_is_forgotten(events in proptest::collection::vec(event(), 1..12)) {
         let mut row: Option<Row> = None;

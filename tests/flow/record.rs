@@ -1,22 +1,18 @@
 //! The ledger's promises, on real Postgres.
 
-use std::collections::BTreeSet;
-
 use chrono::DateTime;
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
 use serde_json::json;
-use sqlx::{Acquire, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use telekeep::record::coverage::{self, Access, Coverage, Window};
 use telekeep::record::ledger::{self, Committed, PageRequest};
 use telekeep::record::report::{ChatCoverage, coverage_report};
 use telekeep::record::watch::{self, NewWatch};
 use telekeep::record::{self, AccountId, Chat, ChatId, Error, Message, Observation, User, Via, chat, user};
 
-const LIBRARY: ChatId = ChatId(-1_000_000_000_042);
-const ALL: Window = Window { from: 1, to: 5_000 };
+pub(crate) const LIBRARY: ChatId = ChatId(-1_000_000_000_042);
+pub(crate) const ALL: Window = Window { from: 1, to: 5_000 };
 
-type Connection = sqlx::pool::PoolConnection<sqlx::Postgres>;
+pub(crate) type Connection = sqlx::pool::PoolConnection<sqlx::Postgres>;
 
 async fn account(conn: &mut PgConnection, label: &str) -> AccountId {
     let id = sqlx::query_scalar("insert into account (label, session, session_key_id) values ($1, '', 'k') returning id")
@@ -27,7 +23,7 @@ async fn account(conn: &mut PgConnection, label: &str) -> AccountId {
     AccountId(id)
 }
 
-async fn begin(pool: &PgPool) -> (Connection, AccountId) {
+pub(crate) async fn begin(pool: &PgPool) -> (Connection, AccountId) {
     let mut conn = pool.acquire().await.expect("a connection");
     let reader = account(&mut conn, "reader").await;
     sqlx::query("insert into sink (name) values ('elasticsearch')").execute(&mut *conn).await.expect("a sink");
@@ -35,7 +31,7 @@ async fn begin(pool: &PgPool) -> (Connection, AccountId) {
     (conn, reader)
 }
 
-fn observation(account: AccountId, via: Via, pts: Option<i32>) -> Observation {
+pub(crate) fn observation(account: AccountId, via: Via, pts: Option<i32>) -> Observation {
     Observation { account, via, job: Some(1), pts }
 }
 
@@ -44,7 +40,7 @@ fn says(chat: ChatId, id: i64, text: &str) -> Message {
     Message { chat, id, date: DateTime::from_timestamp(1_700_000_000 + id, 0), edit_date: None, body, raw: None }
 }
 
-fn library(ids: impl IntoIterator<Item = i64>) -> Vec<Message> {
+pub(crate) fn library(ids: impl IntoIterator<Item = i64>) -> Vec<Message> {
     ids.into_iter().map(|id| says(LIBRARY, id, &format!("book {id}"))).collect()
 }
 
@@ -56,16 +52,16 @@ async fn reads(conn: &mut PgConnection, reader: AccountId, offset: i64, window: 
     ledger::commit_page(conn, &request, &library(ids.iter().copied()), &[], &seen).await.expect("committed")
 }
 
-async fn report(conn: &mut PgConnection) -> ChatCoverage {
+pub(crate) async fn report(conn: &mut PgConnection) -> ChatCoverage {
     coverage_report(conn, Some(LIBRARY)).await.expect("a report").remove(0)
 }
 
 /// (collected, deleted, empty, inaccessible, stale, dead, missing)
-fn counts(report: &ChatCoverage) -> [i64; 7] {
+pub(crate) fn counts(report: &ChatCoverage) -> [i64; 7] {
     [report.collected, report.deleted, report.empty, report.inaccessible, report.stale, report.dead, report.missing]
 }
 
-async fn open(conn: &mut PgConnection, reader: AccountId) -> Coverage {
+pub(crate) async fn open(conn: &mut PgConnection, reader: AccountId) -> Coverage {
     coverage::open(conn, LIBRARY, reader).await.expect("coverage")
 }
 
@@ -336,7 +332,7 @@ async fn ledger_bytes(conn: &mut PgConnection) -> i64 {
 async fn the_ledger_stays_small(pool: PgPool) {
     let (mut conn, reader) = begin(&pool).await;
     coverage::set_access(&mut conn, LIBRARY, reader, &Access::full()).await.expect("access");
-    let exists = |id: i64| id.wrapping_mul(2_654_435_761) % 10 >= 3;
+    let exists = |id: i64| (id.wrapping_mul(2_654_435_761) >> 16) % 10 >= 3;
     let page: Vec<i64> = (1..=150).rev().filter(|id| exists(*id)).take(100).collect();
     reads(&mut conn, reader, 0, ALL, &page, 5).await;
     let bytes = ledger_bytes(&mut conn).await;
@@ -376,8 +372,8 @@ async fn the_ledger_stays_small_by_import(pool: PgPool) {
     // The rows of the rest as an import writes them, straight into the table: a million through the merge takes minutes.
     let rows = sqlx::query(
         "insert into message (box_id, message_id, chat_id, via, body)
-        select c.box_id, id, c.chat_id, 'import', '{}' from coverage c, generate_series(1, 999999) id
-        where id * 2654435761 % 10 >= 3",
+        select c.box_id, n, c.chat_id, 'import', '{}' from coverage c, generate_series(1, 999999) n
+        where abs(hashint8(n)::bigint) % 10 >= 3",
     )
     .execute(&mut *conn)
     .await
@@ -388,172 +384,7 @@ async fn the_ledger_stays_small_by_import(pool: PgPool) {
     let bytes = ledger_bytes(&mut conn).await;
     assert!(bytes < 1_048_576, "{bytes} bytes for a million ids by import");
     let row = report(&mut conn).await;
-    assert!(row.collected > i64::try_from(rows).expect("a count"));
+    assert!(row.collected > i64::try_from(rows).expect("a count") && row.missing > 250_000);
     assert_eq!(row.collected + row.missing, 1_000_000);
     assert_eq!(row.holes.iter().map(|(from, to)| to - from + 1).sum::<i64>(), row.missing);
-}
-
-/// What happens to a chat of 40 ids.
-#[derive(Debug, Clone)]
-enum Step {
-    Page { offset: i64, lower: i64, limit: usize, late: bool },
-    ById(Vec<i64>),
-    Import(Vec<i64>),
-    Delete(Vec<i64>),
-    Vanish(Vec<i64>),
-    Stale { from: i64, to: i64 },
-    Limited(i64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let some = || proptest::collection::vec(1..=40_i64, 1..4);
-    prop_oneof![
-        6 => (0..=42_i64, 1..=20_i64, 1..12_usize, proptest::bool::weighted(0.2))
-            .prop_map(|(offset, lower, limit, late)| Step::Page { offset, lower, limit, late }),
-        2 => some().prop_map(Step::ById),
-        2 => some().prop_map(Step::Import),
-        1 => some().prop_map(Step::Delete),
-        2 => some().prop_map(Step::Vanish),
-        2 => (1..=40_i64, 0..20_i64).prop_map(|(from, more)| Step::Stale { from, to: from + more }),
-        1 => (1..=30_i64).prop_map(Step::Limited),
-    ]
-}
-
-/// The same ledger, one set a word.
-#[derive(Default)]
-struct Model {
-    rows: BTreeSet<i64>,
-    deleted: BTreeSet<i64>,
-    settled: BTreeSet<i64>,
-    stale: BTreeSet<i64>,
-    top: i64,
-    visible: i64,
-}
-
-impl Model {
-    fn counts(&self) -> [i64; 7] {
-        let mut counts = [0; 7];
-        for id in 1..=self.top {
-            let (row, settled) = (self.rows.contains(&id), self.settled.contains(&id));
-            let class = if self.deleted.contains(&id) {
-                1
-            } else if self.stale.contains(&id) && (row || settled) {
-                4
-            } else if row {
-                0
-            } else if settled {
-                2
-            } else if id < self.visible {
-                3
-            } else {
-                6
-            };
-            counts[class] += 1;
-        }
-        counts
-    }
-
-    fn holes(&self) -> BTreeSet<i64> {
-        let open = |id: &i64| self.stale.contains(id) || !self.rows.contains(id) && !self.settled.contains(id);
-        (self.visible..=self.top).filter(open).collect()
-    }
-
-    fn answer(&mut self, span: impl IntoIterator<Item = i64>, shown: &[i64], absent: bool, clears: bool) {
-        self.rows.extend(shown);
-        self.top = self.top.max(shown.iter().copied().max().unwrap_or(0));
-        for id in span {
-            self.settled.insert(id);
-            if clears {
-                if self.rows.contains(&id) && !shown.contains(&id) && (absent || self.stale.contains(&id)) {
-                    self.deleted.insert(id);
-                }
-                self.stale.remove(&id);
-            }
-        }
-    }
-}
-
-async fn plays(conn: &mut PgConnection, reader: AccountId, steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut model = Model { visible: 1, ..Model::default() };
-    let mut truth: BTreeSet<i64> = (1..=40).filter(|id| id % 7 != 0).collect();
-    let mut pts = 1;
-    for step in steps {
-        pts += 1;
-        let seen = observation(reader, Via::History, Some(pts));
-        let ledger = open(conn, reader).await;
-        match step {
-            Step::Page { offset, lower, limit, late } => {
-                let request = PageRequest::new(&ledger, *offset, Window { from: *lower, to: 40 });
-                if *late {
-                    coverage::mark_stale(conn, ledger.id, Window { from: 1, to: 2 }).await.expect("marked");
-                    model.stale.extend((1..=2).filter(|id| *id <= model.top));
-                }
-                let below = if *offset == 0 { i64::MAX } else { *offset };
-                let shown: Vec<i64> =
-                    truth.iter().rev().copied().filter(|id| *id < below && *id >= *lower && *id >= model.visible).take(*limit).collect();
-                ledger::commit_page(conn, &request, &library(shown.clone()), &[], &seen).await.expect("committed");
-                let known = model.top.max(shown.first().copied().unwrap_or(0));
-                let from = shown.last().copied().unwrap_or(*lower).max(model.visible);
-                model.answer(from..=known.min(below - 1), &shown, false, !late);
-            }
-            Step::ById(ids) => {
-                let request = PageRequest::new(&ledger, 0, ALL);
-                let shown: Vec<i64> = ids.iter().copied().filter(|id| truth.contains(id) && *id >= model.visible).collect();
-                ledger::commit_by_id(conn, &request, ids, &library(shown.clone()), &seen).await.expect("committed");
-                let known = model.top.max(shown.iter().copied().max().unwrap_or(0));
-                let visible = model.visible;
-                model.answer(ids.iter().copied().filter(|id| *id <= known && *id >= visible), &shown, true, true);
-            }
-            Step::Import(ids) => {
-                let seen = observation(reader, Via::Import, None);
-                ledger::commit_messages(conn, LIBRARY, &library(ids.iter().copied()), &seen).await.expect("imported");
-                model.rows.extend(ids);
-                model.top = model.top.max(ids.iter().copied().max().unwrap_or(0));
-            }
-            Step::Delete(ids) => {
-                ledger::commit_deletions(conn, Some(LIBRARY), ids, &seen).await.expect("deleted");
-                truth.retain(|id| !ids.contains(id));
-                model.rows.extend(ids);
-                model.deleted.extend(ids);
-            }
-            Step::Vanish(ids) => truth.retain(|id| !ids.contains(id)),
-            Step::Stale { from, to } => {
-                coverage::mark_stale(conn, ledger.id, Window { from: *from, to: *to }).await.expect("marked");
-                let top = model.top;
-                model.stale.extend((*from..=*to).filter(|id| *id <= top));
-            }
-            Step::Limited(visible) => {
-                let access = Access { readable: true, visible_from: *visible, reason: None };
-                coverage::set_access(conn, LIBRARY, reader, &access).await.expect("access");
-                model.visible = *visible;
-            }
-        }
-        let row = report(conn).await;
-        prop_assert_eq!(counts(&row), model.counts());
-        let holes: BTreeSet<i64> = row.holes.iter().flat_map(|(from, to)| *from..=*to).collect();
-        prop_assert_eq!(&holes, &model.holes());
-        let ledger = open(conn, reader).await;
-        let newest = ledger::newest_unsettled(conn, &ledger, ALL, reader).await.expect("read");
-        prop_assert_eq!(newest, holes.last().copied());
-    }
-    Ok(())
-}
-
-#[sqlx::test(migrator = "telekeep::MIGRATOR")]
-async fn the_ledger_agrees_with_a_model_of_sets(pool: PgPool) {
-    let (mut conn, reader) = begin(&pool).await;
-    let runtime = tokio::runtime::Handle::current();
-    tokio::task::block_in_place(|| {
-        let mut runner = TestRunner::new(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() });
-        runner
-            .run(&proptest::collection::vec(step(), 1..14), |steps| {
-                runtime.block_on(async {
-                    let mut tx = conn.begin().await.expect("a transaction");
-                    let outcome = plays(&mut tx, reader, &steps).await;
-                    tx.rollback().await.expect("rolled back");
-                    outcome
-                })
-            })
-            .expect("the ledger and its model agree");
-    });
 }
