@@ -89,8 +89,12 @@ pub(super) fn fields(value: Value) -> Map<String, Value> {
 
 /// The name that is shown, and all active ones.
 pub(super) fn names(username: Option<&str>, usernames: Option<&[Username]>) -> (Option<String>, Option<Vec<String>>) {
-    let active: Vec<String> =
-        usernames.unwrap_or_default().iter().filter(|Username::Username(it)| it.active).map(|Username::Username(it)| it.username.clone()).collect();
+    let active: Vec<String> = usernames
+        .unwrap_or_default()
+        .iter()
+        .filter(|Username::Username(it)| it.active)
+        .map(|Username::Username(it)| it.username.clone())
+        .collect();
     let first = username.map(str::to_owned).or_else(|| active.first().cloned());
     let all = if active.is_empty() { first.clone().into_iter().collect() } else { active };
     (first, (!all.is_empty()).then_some(all))

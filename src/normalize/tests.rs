@@ -22,7 +22,8 @@ fn message_template() -> types::Message {
 }
 
 fn service_template(action: enums::MessageAction) -> types::MessageService {
-    let raw = bytes(&[&[0; 4], &7_i32.to_le_bytes(), &peer_channel().to_bytes(), &1_700_000_000_i32.to_le_bytes(), &action.to_bytes()]);
+    let raw =
+        bytes(&[&[0; 4], &7_i32.to_le_bytes(), &peer_channel().to_bytes(), &1_700_000_000_i32.to_le_bytes(), &action.to_bytes()]);
     types::MessageService::from_bytes(&raw).expect("a minimal service message")
 }
 
@@ -38,8 +39,10 @@ fn channel_template() -> types::Channel {
 
 fn poll_template() -> types::MessageMediaPoll {
     let text = |text: &str| -> enums::TextWithEntities { types::TextWithEntities { text: text.into(), entities: vec![] }.into() };
-    let answer: enums::PollAnswer = types::PollAnswer { text: text("yes"), option: vec![1], media: None, added_by: None, date: None }.into();
-    let poll = bytes(&[&5_i64.to_le_bytes(), &[0; 4], &text("Is it so?").to_bytes(), &vec![answer].to_bytes(), &0_i64.to_le_bytes()]);
+    let answer: enums::PollAnswer =
+        types::PollAnswer { text: text("yes"), option: vec![1], media: None, added_by: None, date: None }.into();
+    let poll =
+        bytes(&[&5_i64.to_le_bytes(), &[0; 4], &text("Is it so?").to_bytes(), &vec![answer].to_bytes(), &0_i64.to_le_bytes()]);
     let results = types::PollResults::from_bytes(&[0; 4]).expect("minimal results");
     let voters = types::PollAnswerVoters { chosen: false, correct: false, option: vec![1], voters: Some(3), recent_voters: None };
     types::MessageMediaPoll {
@@ -50,7 +53,17 @@ fn poll_template() -> types::MessageMediaPoll {
 }
 
 fn document(attributes: Vec<enums::DocumentAttribute>) -> enums::MessageMedia {
-    let raw = bytes(&[&[0; 4], &8_i64.to_le_bytes(), &0_i64.to_le_bytes(), &[0; 4], &[0; 4], &"x/y".to_owned().to_bytes(), &0_i64.to_le_bytes(), &[0; 4], &attributes.to_bytes()]);
+    let raw = bytes(&[
+        &[0; 4],
+        &8_i64.to_le_bytes(),
+        &0_i64.to_le_bytes(),
+        &[0; 4],
+        &[0; 4],
+        &"x/y".to_owned().to_bytes(),
+        &0_i64.to_le_bytes(),
+        &[0; 4],
+        &attributes.to_bytes(),
+    ]);
     let document = types::Document::from_bytes(&raw).expect("a minimal document");
     let media = types::MessageMediaDocument::from_bytes(&[0; 4]).expect("minimal media");
     types::MessageMediaDocument { document: Some(document.into()), ..media }.into()
@@ -66,7 +79,8 @@ fn media_type(media: enums::MessageMedia) -> Value {
 
 #[test]
 fn a_post_with_all_its_marks() {
-    let forward = types::MessageFwdHeader::from_bytes(&bytes(&[&[0; 4], &1_600_000_000_i32.to_le_bytes()])).expect("a minimal header");
+    let forward =
+        types::MessageFwdHeader::from_bytes(&bytes(&[&[0; 4], &1_600_000_000_i32.to_le_bytes()])).expect("a minimal header");
     let reply = types::MessageReplyHeader::from_bytes(&[0; 4]).expect("a minimal header");
     let count = |reaction: enums::Reaction, count| -> enums::ReactionCount {
         types::ReactionCount { chosen_order: Some(1), reaction, count }.into()
@@ -221,7 +235,8 @@ fn service_messages_name_their_action() {
 
 #[test]
 fn a_users_phone_is_dropped_and_absence_is_told_by_full_constructors_alone() {
-    let told = types::User { phone: Some("15550100".into()), first_name: Some("Hari".into()), access_hash: Some(5), ..user_template() };
+    let told =
+        types::User { phone: Some("15550100".into()), first_name: Some("Hari".into()), access_hash: Some(5), ..user_template() };
     let full = user::user(&told.clone().into()).expect("a fact");
     assert!(!Value::Object(full.body.clone()).to_string().contains("5550100"));
     assert_eq!((full.body.get("username"), full.body.get("is_bot")), (Some(&Value::Null), Some(&json!(false))));

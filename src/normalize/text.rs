@@ -74,7 +74,7 @@ fn describe(entity: &Entity) -> (&'static str, i32, i32, Option<(&'static str, V
         Entity::BankCard(it) => ("bank_card", it.offset, it.length, None),
         Entity::Spoiler(it) => ("spoiler", it.offset, it.length, None),
         Entity::CustomEmoji(it) => ("custom_emoji", it.offset, it.length, Some(("document_id", json!(it.document_id)))),
-        Entity::Blockquote(it) => ("blockquote", it.offset, it.length, it.collapsed.then(|| ("collapsed", json!(true)))),
+        Entity::Blockquote(it) => ("blockquote", it.offset, it.length, it.collapsed.then_some(("collapsed", json!(true)))),
         Entity::FormattedDate(it) => ("formatted_date", it.offset, it.length, Some(("date", json!(it.date)))),
         Entity::DiffInsert(it) => ("diff_insert", it.offset, it.length, None),
         Entity::DiffReplace(it) => ("diff_replace", it.offset, it.length, Some(("old_text", json!(it.old_text)))),
@@ -105,9 +105,7 @@ fn insert_once_each(body: &mut Map<String, Value>, key: &str, values: Vec<String
 
 /// The text's language by ISO 639-3 (`eng`), where it is beyond doubt.
 fn language(text: &str) -> Option<&'static str> {
-    if text.chars().nth(LANGUAGE_CHARACTERS - 1).is_none() {
-        return None;
-    }
+    text.chars().nth(LANGUAGE_CHARACTERS - 1)?;
     whatlang::detect(text).filter(|found| found.is_reliable()).map(|found| found.lang().code())
 }
 

@@ -24,7 +24,9 @@ pub fn user(told: &tl::enums::User) -> Option<User> {
         "is_restricted": it.restricted, "is_scam": it.scam, "is_fake": it.fake, "is_support": it.support, "is_premium": it.premium,
         "restriction_reason": restriction(it.restriction_reason.as_deref()),
     }));
-    for (key, value) in [("language_code", it.lang_code.clone()), ("status", it.status.as_ref().and_then(status).map(str::to_owned))] {
+    for (key, value) in
+        [("language_code", it.lang_code.clone()), ("status", it.status.as_ref().and_then(status).map(str::to_owned))]
+    {
         if let Some(value) = value {
             body.insert(key.into(), value.into());
         }
@@ -40,7 +42,9 @@ pub fn private_chat(user: &User) -> Chat {
     let text = |key: &str| user.body.get(key).and_then(Value::as_str);
     let title: Vec<&str> = [text("first_name"), text("last_name")].into_iter().flatten().collect();
     let mut body = fields(json!({"title": (!title.is_empty()).then(|| title.join(" "))}));
-    for key in ["username", "usernames", "photo", "is_verified", "is_restricted", "is_scam", "is_fake", "is_support", "restriction_reason"] {
+    for key in
+        ["username", "usernames", "photo", "is_verified", "is_restricted", "is_scam", "is_fake", "is_support", "restriction_reason"]
+    {
         if let Some(value) = user.body.get(key) {
             body.insert(key.into(), value.clone());
         }

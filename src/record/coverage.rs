@@ -73,12 +73,14 @@ pub async fn open(conn: &mut PgConnection, chat: ChatId, account: AccountId) -> 
     watch::require(conn, chat).await?;
     let held = boxes::box_of(conn, chat, account).await?;
     let owner = if chat.is_channel() { None } else { Some(account.0) };
-    sqlx::query("insert into coverage (chat_id, box_id, account_id) values ($1, $2, $3) on conflict (chat_id, account_id) do nothing")
-        .bind(chat.0)
-        .bind(held.0)
-        .bind(owner)
-        .execute(&mut *conn)
-        .await?;
+    sqlx::query(
+        "insert into coverage (chat_id, box_id, account_id) values ($1, $2, $3) on conflict (chat_id, account_id) do nothing",
+    )
+    .bind(chat.0)
+    .bind(held.0)
+    .bind(owner)
+    .execute(&mut *conn)
+    .await?;
     let columns: CoverageColumns = sqlx::query_as(
         "select id, chat_id, box_id, account_id, stale_count, floor, top, top_confirmed_at
         from coverage where chat_id = $1 and account_id is not distinct from $2",
@@ -104,7 +106,8 @@ pub async fn list(conn: &mut PgConnection, chat: Option<ChatId>) -> Result<Vec<C
 
 /// A ledger row by its id.
 pub async fn get(conn: &mut PgConnection, id: i64) -> Result<Coverage, Error> {
-    fetch(conn, id, "select id, chat_id, box_id, account_id, stale_count, floor, top, top_confirmed_at from coverage where id = $1").await
+    fetch(conn, id, "select id, chat_id, box_id, account_id, stale_count, floor, top, top_confirmed_at from coverage where id = $1")
+        .await
 }
 
 /// A ledger row, locked until the transaction ends. The box's lock comes first.

@@ -31,13 +31,21 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
 pub enum SchemaState {
     Current,
     /// These migrations have yet to run.
-    Old { missing: Vec<i64> },
+    Old {
+        missing: Vec<i64>,
+    },
     /// The database has a migration that this binary does not know.
-    Newer { version: i64 },
+    Newer {
+        version: i64,
+    },
     /// A migration was begun and failed.
-    Dirty { version: i64 },
+    Dirty {
+        version: i64,
+    },
     /// A migration ran with another text than this binary's.
-    Changed { version: i64 },
+    Changed {
+        version: i64,
+    },
 }
 
 impl SchemaState {
@@ -60,7 +68,10 @@ impl std::fmt::Display for SchemaState {
                 write!(f, "migration {version} began and did not finish: mend the database, then run `telekeep migrate`")
             }
             Self::Changed { version } => {
-                write!(f, "migration {version} ran with another text than this binary has: install the telekeep that made this schema")
+                write!(
+                    f,
+                    "migration {version} ran with another text than this binary has: install the telekeep that made this schema"
+                )
             }
         }
     }

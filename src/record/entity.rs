@@ -63,7 +63,12 @@ pub(super) async fn merge_all(
     Ok(changes.into_iter().map(|change| change.key1).collect())
 }
 
-async fn store(conn: &mut PgConnection, table: &Table, news: BTreeMap<i64, Told>, seen: &Observation) -> Result<Vec<Change>, Error> {
+async fn store(
+    conn: &mut PgConnection,
+    table: &Table,
+    news: BTreeMap<i64, Told>,
+    seen: &Observation,
+) -> Result<Vec<Change>, Error> {
     if news.is_empty() {
         return Ok(Vec::new());
     }
@@ -73,7 +78,7 @@ async fn store(conn: &mut PgConnection, table: &Table, news: BTreeMap<i64, Told>
         let (kind, body) = merged(None, &empty, told);
         first.push(*id, kind, body);
     }
-    let locked: Vec<(i64, Option<String>, Value, Vec<u8>, bool)> = first.bind(sqlx::query_as(table.lock), seen).fetch_all(&mut *conn).await?;
+    let locked: Vec<Locked> = first.bind(sqlx::query_as(table.lock), seen).fetch_all(&mut *conn).await?;
     let mut changes = Vec::new();
     let mut next = Columns::default();
     for (id, kind, body, hash, inserted) in locked {
@@ -116,6 +121,9 @@ fn object(body: Value) -> Map<String, Value> {
         _ => Map::new(),
     }
 }
+
+/// id, kind, body, content hash, and whether the row is new.
+type Locked = (i64, Option<String>, Value, Vec<u8>, bool);
 
 #[derive(Default)]
 struct Columns {

@@ -27,9 +27,15 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// A request for what is older than `offset` in a window, as the ledger stands now.
+    /// A request for what is older than `offset` in a window and in scope, as the ledger stands now. Its `min_id` is `lower - 1`.
     pub fn new(coverage: &Coverage, offset: i64, window: Window) -> Self {
-        Self { coverage: coverage.id, offset, lower: window.from.max(1), known_top: coverage.top, stale_count: coverage.stale_count }
+        Self {
+            coverage: coverage.id,
+            offset,
+            lower: window.from.max(coverage.floor).max(1),
+            known_top: coverage.top,
+            stale_count: coverage.stale_count,
+        }
     }
 }
 
@@ -186,12 +192,14 @@ async fn holes_within(conn: &mut PgConnection, ledger: &Coverage, from: i64, to:
                 int8multirange(int8range(greatest(floor, $2, 1), greatest(least(top, $3) + 1, floor, $2, 1))) as scope
             from coverage where id = $1
         ), gap as (
-            select lower(r) as lo, upper(r) as hi from c, unnest(c.scope - c.settled - c.stale) r
+            select c.box_id, c.chat_id, lower(r) as lo, upper(r) as hi from c, unnest(c.scope - c.settled - c.stale) r
         ), known as (
             select lo, lo - 1 as id from gap union all select lo, hi from gap
             union all
-            select g.lo, m.message_id from gap g cross join c
-            join message m on m.box_id = c.box_id and m.message_id >= g.lo and m.message_id < g.hi and m.chat_id = c.chat_id
+            select g.lo, m.message_id from gap g, lateral (
+                select message_id from message
+                where box_id = g.box_id and message_id >= g.lo and message_id < g.hi and chat_id = g.chat_id offset 0
+            ) m
         ), step as (
             select id, lead(id) over (partition by lo order by id) as next from known
         ), missing as (

@@ -76,7 +76,13 @@ pub fn merge(existing: Option<&Row>, incoming: &Message, seen: &Observation) -> 
 }
 
 /// Merges a deletion: content stays. `after` is set when it is inferred from absence, and the id was last seen then.
-pub fn delete(existing: Option<&Row>, chat: Option<ChatId>, at: DateTime<Utc>, after: Option<DateTime<Utc>>, seen: &Observation) -> Merged {
+pub fn delete(
+    existing: Option<&Row>,
+    chat: Option<ChatId>,
+    at: DateTime<Utc>,
+    after: Option<DateTime<Utc>>,
+    seen: &Observation,
+) -> Merged {
     let mut row = existing.cloned().unwrap_or_default();
     row.chat = row.chat.or(chat);
     if row.deleted_at.is_none() {

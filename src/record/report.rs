@@ -30,7 +30,7 @@ pub struct ChatCoverage {
     pub holes: Vec<(i64, i64)>,
 }
 
-/// The ledger of one chat, or of all that are watched. A basic group or private chat that several accounts read has an entry
+/// The ledger of one chat, or of all that have one. A basic group or private chat that several accounts read has an entry
 /// for each.
 pub async fn coverage_report(conn: &mut PgConnection, chat: Option<ChatId>) -> Result<Vec<ChatCoverage>, Error> {
     let mut report = Vec::new();
@@ -50,10 +50,10 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
             from coverage where id = $1
         ), m as (
             select message_id, deleted_at is not null as deleted,
-                deleted_at is null and (raw_reason is not null or exists (
-                    select from dead_letter d where d.kind = 'message' and d.key1 = m.box_id and d.key2 = m.message_id)) as dead,
+                deleted_at is null and (raw_reason is not null or d.key2 is not null) as dead,
                 c.stale @> m.message_id as stale, c.settled @> m.message_id as settled, m.message_id < $2 as hidden
             from c join message m on m.box_id = c.box_id and m.chat_id = c.chat_id and m.message_id between c.floor and c.top
+            left join (select distinct key2 from dead_letter, c where kind = 'message' and key1 = c.box_id) d on d.key2 = m.message_id
         ), n as (
             select count(*) filter (where deleted) as deleted,
                 count(*) filter (where dead) as dead,
@@ -85,7 +85,19 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     .await?;
     let holes = ledger::holes_of(conn, row).await?;
     let Counts { title, collected, deleted, empty, inaccessible, stale, dead, missing } = counts;
-    Ok(ChatCoverage { chat_id: row.chat.0, title, top: row.top, collected, deleted, empty, inaccessible, stale, dead, missing, holes })
+    Ok(ChatCoverage {
+        chat_id: row.chat.0,
+        title,
+        top: row.top,
+        collected,
+        deleted,
+        empty,
+        inaccessible,
+        stale,
+        dead,
+        missing,
+        holes,
+    })
 }
 
 #[derive(sqlx::FromRow)]

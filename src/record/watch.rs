@@ -95,7 +95,11 @@ pub async fn show(conn: &mut PgConnection, chat: ChatId) -> Result<Option<Watch>
 
 /// Makes an account the chat's reader.
 pub async fn set_reader(conn: &mut PgConnection, chat: ChatId, reader: Option<AccountId>) -> Result<(), Error> {
-    sqlx::query("update watch set reader_id = $2 where chat_id = $1").bind(chat.0).bind(reader.map(|id| id.0)).execute(conn).await?;
+    sqlx::query("update watch set reader_id = $2 where chat_id = $1")
+        .bind(chat.0)
+        .bind(reader.map(|id| id.0))
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

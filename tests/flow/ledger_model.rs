@@ -108,8 +108,13 @@ async fn plays(conn: &mut PgConnection, reader: AccountId, steps: &[Step]) -> Re
                     model.stale.extend((1..=2).filter(|id| *id <= model.top));
                 }
                 let below = if *offset == 0 { i64::MAX } else { *offset };
-                let shown: Vec<i64> =
-                    truth.iter().rev().copied().filter(|id| *id < below && *id >= *lower && *id >= model.visible).take(*limit).collect();
+                let shown: Vec<i64> = truth
+                    .iter()
+                    .rev()
+                    .copied()
+                    .filter(|id| *id < below && *id >= *lower && *id >= model.visible)
+                    .take(*limit)
+                    .collect();
                 ledger::commit_page(conn, &request, &library(shown.clone()), &[], &seen).await.expect("committed");
                 let known = model.top.max(shown.first().copied().unwrap_or(0));
                 let from = shown.last().copied().unwrap_or(*lower).max(model.visible);

@@ -199,10 +199,11 @@ async fn an_unwatched_chat_leaves_no_row(pool: PgPool) {
     watch::unwatch(&mut conn, LIBRARY).await.expect("unwatched");
     let late = ledger::commit_page(&mut conn, &request, &library([1]), &[], &seen).await;
     assert!(matches!(late, Err(Error::NotWatched(LIBRARY))));
-    let rows: i64 = sqlx::query_scalar("select (select count(*) from message) + (select count(*) from chat) + (select count(*) from outbox)")
-        .fetch_one(&mut *conn)
-        .await
-        .expect("a count");
+    let rows: i64 =
+        sqlx::query_scalar("select (select count(*) from message) + (select count(*) from chat) + (select count(*) from outbox)")
+            .fetch_one(&mut *conn)
+            .await
+            .expect("a count");
     assert_eq!(rows, 0);
 }
 
@@ -316,6 +317,44 @@ async fn the_schema_is_compared_with_the_binary(pool: PgPool) {
         .expect("a newer one");
     let state = record::schema_state(&pool, &telekeep::MIGRATOR).await.expect("a state");
     assert!(state.to_string().contains("newer"), "{state}");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn concurrent_commits_wait_for_each_other_and_lose_nothing(pool: PgPool) {
+    let (_, reader) = begin(&pool).await;
+    let tasks: Vec<_> = (0..6_i64)
+        .map(|task| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for round in 0..10_i64 {
+                    let mut tx = pool.begin().await.expect("a transaction");
+                    let chat = if task % 2 == 0 { LIBRARY } else { ChatId(-500 - task) };
+                    watch::watch(&mut tx, &NewWatch::new(chat)).await.expect("watched");
+                    let seen = observation(reader, Via::Live, Some(1));
+                    let messages: Vec<Message> = (1..20).rev().map(|n| says(chat, task * 1_000 + round * 20 + n, "x")).collect();
+                    ledger::commit_messages(&mut tx, chat, &messages, &seen).await.expect("committed");
+                    let users: Vec<User> = (0..30)
+                        .map(|n| (n * 7 + task) % 30)
+                        .map(|id| {
+                            let body = json!({"first_name": format!("{task}.{round}")}).as_object().cloned().expect("an object");
+                            User { id, body, access_hash: None, min: false }
+                        })
+                        .collect();
+                    user::merge_users(&mut tx, &users, &seen).await.expect("merged");
+                    tx.commit().await.expect("committed");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("no deadlock");
+    }
+    let rows: (i64, i64) = sqlx::query_as("select (select count(*) from message), (select max(revision) from telegram_user)")
+        .fetch_one(&pool)
+        .await
+        .expect("counts");
+    assert_eq!(rows.0, 6 * 10 * 19);
+    assert!(rows.1 > 1 && rows.1 <= 60, "{rows:?}");
 }
 
 async fn ledger_bytes(conn: &mut PgConnection) -> i64 {
