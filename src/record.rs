@@ -2,6 +2,26 @@
 //!
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
+//!
+//! Locks are taken in one order: watch, box, coverage, messages, then chats, then users, each sorted by key.
+
+pub mod boxes;
+pub mod change;
+pub mod chat;
+pub mod content;
+pub mod coverage;
+pub mod database;
+pub mod entity;
+pub mod error;
+pub mod ledger;
+pub mod message;
+pub mod message_merge;
+pub mod report;
+pub mod user;
+pub mod watch;
+
+pub use database::{SchemaState, connect, schema_state};
+pub use error::Error;
 
 pub mod account;
 
@@ -13,6 +33,42 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChatId(pub i64);
+
+/// Bot API's offset of marked channel ids: `-100…`.
+const CHANNEL_MARK: i64 = 1_000_000_000_000;
+
+impl ChatId {
+    /// The marked id of a channel or supergroup.
+    pub fn channel(bare: i64) -> Self {
+        Self(-CHANNEL_MARK - bare)
+    }
+
+    /// The marked id of a basic group.
+    pub fn group(bare: i64) -> Self {
+        Self(-bare)
+    }
+
+    /// The marked id of a private chat: the other user's id.
+    pub fn user(id: i64) -> Self {
+        Self(id)
+    }
+
+    /// Whether this is a channel or supergroup, with an id space of its own.
+    pub fn is_channel(self) -> bool {
+        self.0 < -CHANNEL_MARK
+    }
+
+    /// Whether this is a chat with one user, which needs a stated purpose.
+    pub fn is_private(self) -> bool {
+        self.0 > 0
+    }
+}
+
+impl std::fmt::Display for ChatId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Row id of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,6 +88,18 @@ pub enum Via {
     History,
     Import,
     Difference,
+}
+
+impl Via {
+    /// The name in the record and in the index.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Via::Live => "live",
+            Via::History => "history",
+            Via::Import => "import",
+            Via::Difference => "difference",
+        }
+    }
 }
 
 /// Who saw a set of facts, how, and for which job: the provenance of each row that they change.
@@ -83,4 +151,13 @@ pub struct User {
     pub body: Map<String, Value>,
     pub access_hash: Option<i64>,
     pub min: bool,
+}
+
+/// What one account needs to address a peer: its access hash belongs to that account alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Marked form.
+    pub id: i64,
+    pub access_hash: Option<i64>,
+    pub username: Option<String>,
 }

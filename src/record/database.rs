@@ -1,0 +1,106 @@
+//! The connection to Postgres, and whether its schema is the one this binary knows.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use super::Error;
+
+/// How long a caller waits for a connection before the database counts as away.
+const ACQUIRE: Duration = Duration::from_secs(10);
+
+/// Connections of one process; a job holds one only while it commits.
+const CONNECTIONS: u32 = 16;
+
+/// Opens a pool, and proves with one connection that the database answers.
+pub async fn connect(url: &str) -> Result<PgPool, Error> {
+    let options: PgConnectOptions = url.parse().map_err(Error::Address)?;
+    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+    PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE)
+        .connect_with(options.application_name("telekeep"))
+        .await
+        .map_err(|source| Error::Unreachable { place, source })
+}
+
+/// What the database's migrations are, seen from this binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SchemaState {
+    Current,
+    /// These migrations have yet to run.
+    Old {
+        missing: Vec<i64>,
+    },
+    /// The database has a migration that this binary does not know.
+    Newer {
+        version: i64,
+    },
+    /// A migration was begun and failed.
+    Dirty {
+        version: i64,
+    },
+    /// A migration ran with another text than this binary's.
+    Changed {
+        version: i64,
+    },
+}
+
+impl SchemaState {
+    pub fn is_current(&self) -> bool {
+        *self == Self::Current
+    }
+}
+
+impl std::fmt::Display for SchemaState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Current => write!(f, "the schema is current"),
+            Self::Old { missing } => {
+                write!(f, "the schema is older than this binary ({} migrations to run): run `telekeep migrate`", missing.len())
+            }
+            Self::Newer { version } => {
+                write!(f, "the schema is newer than this binary (migration {version} is unknown to it): install the newer telekeep")
+            }
+            Self::Dirty { version } => {
+                write!(f, "migration {version} began and did not finish: mend the database, then run `telekeep migrate`")
+            }
+            Self::Changed { version } => {
+                write!(
+                    f,
+                    "migration {version} ran with another text than this binary has: install the telekeep that made this schema"
+                )
+            }
+        }
+    }
+}
+
+/// Compares the migrations that ran with those of this binary.
+pub async fn schema_state(pool: &PgPool, migrator: &Migrator) -> Result<SchemaState, Error> {
+    let known: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(pool).await?;
+    let applied: Vec<(i64, bool, Vec<u8>)> = if known {
+        sqlx::query_as("select version, success, checksum from _sqlx_migrations order by version").fetch_all(pool).await?
+    } else {
+        Vec::new()
+    };
+    for (version, success, checksum) in &applied {
+        if !success {
+            return Ok(SchemaState::Dirty { version: *version });
+        }
+        match migrator.iter().find(|migration| migration.version == *version) {
+            None => return Ok(SchemaState::Newer { version: *version }),
+            Some(migration) if *migration.checksum != *checksum.as_slice() => {
+                return Ok(SchemaState::Changed { version: *version });
+            }
+            Some(_) => {}
+        }
+    }
+    let missing: Vec<i64> = migrator
+        .iter()
+        .map(|migration| migration.version)
+        .filter(|version| !applied.iter().any(|(done, _, _)| done == version))
+        .collect();
+    Ok(if missing.is_empty() { SchemaState::Current } else { SchemaState::Old { missing } })
+}

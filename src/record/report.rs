@@ -1,0 +1,113 @@
+//! What the ledger says of each chat, in numbers that add up: every id from the floor to the top is counted once.
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::coverage::{self, Coverage};
+use super::{ChatId, Error, ledger};
+
+/// One ledger row in numbers. collected + deleted + empty + inaccessible + stale + dead + missing = top - floor + 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChatCoverage {
+    pub chat_id: i64,
+    pub title: Option<String>,
+    pub top: i64,
+    /// Held, with content.
+    pub collected: i64,
+    /// Gone; content kept, or never seen.
+    pub deleted: i64,
+    /// Answered for, and no message of this chat.
+    pub empty: i64,
+    /// Below what any account can see.
+    pub inaccessible: i64,
+    /// Settled once, and to be read again.
+    pub stale: i64,
+    /// Held, but not decoded or not indexed.
+    pub dead: i64,
+    /// Nobody answered for them yet.
+    pub missing: i64,
+    /// Spans to read: missing and stale ids, both ends included. A deleted id inside a stale span is not cut out.
+    pub holes: Vec<(i64, i64)>,
+}
+
+/// The ledger of one chat, or of all that have one. A basic group or private chat that several accounts read has an entry
+/// for each.
+pub async fn coverage_report(conn: &mut PgConnection, chat: Option<ChatId>) -> Result<Vec<ChatCoverage>, Error> {
+    let mut report = Vec::new();
+    for row in coverage::list(conn, chat).await? {
+        report.push(report_row(conn, &row).await?);
+    }
+    Ok(report)
+}
+
+async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCoverage, Error> {
+    let visible = coverage::visible_to_any(conn, row).await?;
+    let counts: Counts = sqlx::query_as(
+        "with c as (
+            select box_id, chat_id, settled, stale, floor, top,
+                int8multirange(int8range(floor, greatest(top + 1, floor))) as scope,
+                int8multirange(int8range(floor, greatest(least($2, top + 1), floor))) as hidden
+            from coverage where id = $1
+        ), m as (
+            select message_id, deleted_at is not null as deleted,
+                deleted_at is null and (raw_reason is not null or d.key2 is not null) as dead,
+                c.stale @> m.message_id as stale, c.settled @> m.message_id as settled, m.message_id < $2 as hidden
+            from c join message m on m.box_id = c.box_id and m.chat_id = c.chat_id and m.message_id between c.floor and c.top
+            left join (select distinct key2 from dead_letter, c where kind = 'message' and key1 = c.box_id) d on d.key2 = m.message_id
+        ), n as (
+            select count(*) filter (where deleted) as deleted,
+                count(*) filter (where dead) as dead,
+                count(*) filter (where not deleted and not dead and not stale) as collected,
+                count(*) filter (where not deleted and not dead and stale and not settled) as stale_unsettled,
+                count(*) filter (where (deleted or dead) and stale and settled) as not_stale,
+                count(*) filter (where settled and not stale) as not_empty,
+                count(*) filter (where not settled) as unsettled,
+                count(*) filter (where not settled and hidden) as unsettled_hidden
+            from m
+        ), s as (
+            select (select coalesce(sum(upper(r) - lower(r)), 0)::bigint from unnest(scope * settled * stale) r) as stale,
+                (select coalesce(sum(upper(r) - lower(r)), 0)::bigint from unnest(scope * settled - stale) r) as fresh,
+                (select coalesce(sum(upper(r) - lower(r)), 0)::bigint from unnest(scope - settled) r) as open,
+                (select coalesce(sum(upper(r) - lower(r)), 0)::bigint from unnest(hidden - settled) r) as hidden
+            from c
+        )
+        select coalesce(
+                (select body->>'title' from chat where chat.chat_id = c.chat_id),
+                (select nullif(concat_ws(' ', body->>'first_name', body->>'last_name'), '') from telegram_user where user_id = c.chat_id)
+            ) as title,
+            n.collected, n.deleted, n.dead, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
+            s.hidden - n.unsettled_hidden as inaccessible, s.open - n.unsettled - (s.hidden - n.unsettled_hidden) as missing
+        from c, n, s",
+    )
+    .bind(row.id)
+    .bind(visible)
+    .fetch_one(&mut *conn)
+    .await?;
+    let holes = ledger::holes_of(conn, row).await?;
+    let Counts { title, collected, deleted, empty, inaccessible, stale, dead, missing } = counts;
+    Ok(ChatCoverage {
+        chat_id: row.chat.0,
+        title,
+        top: row.top,
+        collected,
+        deleted,
+        empty,
+        inaccessible,
+        stale,
+        dead,
+        missing,
+        holes,
+    })
+}
+
+#[derive(sqlx::FromRow)]
+struct Counts {
+    title: Option<String>,
+    collected: i64,
+    deleted: i64,
+    empty: i64,
+    inaccessible: i64,
+    stale: i64,
+    dead: i64,
+    missing: i64,
+}

@@ -1,0 +1,119 @@
+//! What operators asked for. Nothing is stored of a chat without a row here.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::{AccountId, ChatId, Error};
+
+/// A wish to watch a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewWatch {
+    pub chat: ChatId,
+    /// Why; needed for private chats, kept for all.
+    pub purpose: Option<String>,
+    pub tags: Vec<String>,
+    /// Nothing older is wanted.
+    pub since: Option<DateTime<Utc>>,
+    /// The account that reads it.
+    pub reader: Option<AccountId>,
+}
+
+impl NewWatch {
+    pub fn new(chat: ChatId) -> Self {
+        Self { chat, purpose: None, tags: Vec::new(), since: None, reader: None }
+    }
+}
+
+/// A watched chat, with what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Watch {
+    pub chat_id: i64,
+    #[sqlx(rename = "kind")]
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub title: Option<String>,
+    pub username: Option<String>,
+    pub purpose: Option<String>,
+    pub tags: Vec<String>,
+    pub since: Option<DateTime<Utc>>,
+    pub reader_id: Option<i64>,
+    pub reader: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+const LIST: &str = "select w.chat_id, c.type as kind,
+        coalesce(c.body->>'title', nullif(concat_ws(' ', u.body->>'first_name', u.body->>'last_name'), '')) as title,
+        coalesce(c.body->>'username', u.body->>'username') as username,
+        w.purpose, w.tags, w.since, w.reader_id, a.label as reader, w.created_at
+    from watch w
+    left join chat c using (chat_id)
+    left join telegram_user u on u.user_id = w.chat_id
+    left join account a on a.id = w.reader_id
+    where $1::bigint is null or w.chat_id = $1
+    order by w.chat_id";
+
+/// Watches a chat; again, it updates what is said and keeps what is not. Answers whether it is new.
+pub async fn watch(conn: &mut PgConnection, wish: &NewWatch) -> Result<bool, Error> {
+    let purpose = wish.purpose.as_deref().map(str::trim).filter(|purpose| !purpose.is_empty());
+    if wish.chat.is_private() && purpose.is_none() && show(conn, wish.chat).await?.is_none_or(|known| known.purpose.is_none()) {
+        return Err(Error::PurposeRequired(wish.chat));
+    }
+    let new = sqlx::query_scalar(
+        "insert into watch (chat_id, purpose, tags, since, reader_id) values ($1, $2, $3, $4, $5)
+        on conflict (chat_id) do update set
+            purpose = coalesce(excluded.purpose, watch.purpose),
+            tags = case when excluded.tags = '{}' then watch.tags else excluded.tags end,
+            since = coalesce(excluded.since, watch.since),
+            reader_id = coalesce(excluded.reader_id, watch.reader_id)
+        returning xmax = 0",
+    )
+    .bind(wish.chat.0)
+    .bind(purpose)
+    .bind(&wish.tags)
+    .bind(wish.since)
+    .bind(wish.reader.map(|reader| reader.0))
+    .fetch_one(conn)
+    .await?;
+    Ok(new)
+}
+
+/// Stops watching. What was collected stays. Answers whether the chat was watched.
+pub async fn unwatch(conn: &mut PgConnection, chat: ChatId) -> Result<bool, Error> {
+    Ok(sqlx::query("delete from watch where chat_id = $1").bind(chat.0).execute(conn).await?.rows_affected() > 0)
+}
+
+/// All watched chats, by id.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<Watch>, Error> {
+    Ok(sqlx::query_as(LIST).bind(None::<i64>).fetch_all(conn).await?)
+}
+
+/// One watched chat.
+pub async fn show(conn: &mut PgConnection, chat: ChatId) -> Result<Option<Watch>, Error> {
+    Ok(sqlx::query_as(LIST).bind(chat.0).fetch_optional(conn).await?)
+}
+
+/// Makes an account the chat's reader.
+pub async fn set_reader(conn: &mut PgConnection, chat: ChatId, reader: Option<AccountId>) -> Result<(), Error> {
+    sqlx::query("update watch set reader_id = $2 where chat_id = $1")
+        .bind(chat.0)
+        .bind(reader.map(|id| id.0))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Holds a chat's watch row until the transaction ends, or says that there is none.
+pub async fn require(conn: &mut PgConnection, chat: ChatId) -> Result<(), Error> {
+    let found: Option<i64> =
+        sqlx::query_scalar("select chat_id from watch where chat_id = $1 for key share").bind(chat.0).fetch_optional(conn).await?;
+    found.map(|_| ()).ok_or(Error::NotWatched(chat))
+}
+
+/// Those of these chats that are watched, held until the transaction ends.
+pub async fn watched(conn: &mut PgConnection, chats: &[i64]) -> Result<Vec<i64>, Error> {
+    Ok(sqlx::query_scalar("select chat_id from watch where chat_id = any($1) order by chat_id for key share")
+        .bind(chats)
+        .fetch_all(conn)
+        .await?)
+}
