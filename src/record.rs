@@ -3,6 +3,11 @@
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
 
+pub mod audit;
+pub mod document;
+pub mod outbox;
+pub mod search;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
