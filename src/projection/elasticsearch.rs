@@ -138,9 +138,10 @@ impl Elasticsearch {
         self.send(Method::Put, path, &[], Some(body.to_string().into_bytes()), "application/json").await
     }
 
-    /// POST, whatever the status.
+    /// POST, whatever the status. Null sends no body: some requests refuse one.
     pub async fn post(&self, path: &str, query: &[(&str, &str)], body: &Value) -> Result<Answer, Error> {
-        self.send(Method::Post, path, query, Some(body.to_string().into_bytes()), "application/json").await
+        let body = (!body.is_null()).then(|| body.to_string().into_bytes());
+        self.send(Method::Post, path, query, body, "application/json").await
     }
 
     /// DELETE, whatever the status.

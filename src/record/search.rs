@@ -61,7 +61,7 @@ pub async fn search(pool: &PgPool, query: &str, limit: i64) -> Result<Hits, sqlx
     let texts: Vec<String> = found.iter().map(|row| spaced(row.text.as_deref().unwrap_or_default())).collect();
     let headlines: Vec<String> = sqlx::query_scalar(
         "select ts_headline('simple', t.text, websearch_to_tsquery('simple', $1),
-                            'StartSel=<em>, StopSel=</em>, MaxFragments=2, MinWords=8, MaxWords=24, FragmentDelimiter= … ')
+                            'StartSel=<em>, StopSel=</em>, MaxFragments=2, MinWords=8, MaxWords=24, ShortWord=0, FragmentDelimiter= … ')
          from unnest($2::text[]) with ordinality as t (text, place) order by t.place",
     )
     .bind(&query)
