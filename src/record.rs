@@ -25,6 +25,11 @@ pub use error::Error;
 
 pub mod account;
 
+pub mod audit;
+pub mod document;
+pub mod outbox;
+pub mod search;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

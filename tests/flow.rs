@@ -1,6 +1,8 @@
-//! Telekeep end to end: real Postgres, a database each.
+//! Flows through the real parts: Postgres and Elasticsearch are real, a database for each test; Telegram is simulated.
 
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
+#[path = "flow/projection.rs"]
+mod projection;
 #[path = "flow/record.rs"]
 mod record;

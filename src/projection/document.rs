@@ -1,0 +1,99 @@
+//! Rows of the record → documents of the index. Pure: equal rows give equal documents.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::record::document::{MessageRow, PeerRow, message_document_id};
+
+/// Fields that move without a change of the row's content, so that the index keeps them as of the last change.
+pub const AS_OF_LAST_CHANGE: [&str; 3] = ["seen", "first_seen", "last_seen"];
+
+/// A document, its `_id`, and the revision that becomes its version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    pub id: String,
+    pub revision: i64,
+    pub body: Map<String, Value>,
+}
+
+/// The document of a message; None while no watched chat has named its chat.
+pub fn of_message(row: MessageRow) -> Option<Document> {
+    let chat = row.chat_id?;
+    let id = message_document_id(row.owner, chat, row.message_id);
+    let mut body = object(row.body);
+    body.insert("chat_id".into(), chat.into());
+    body.insert("message_id".into(), row.message_id.into());
+    put(&mut body, "date", row.date.map(time));
+    put(&mut body, "edit_date", row.edit_date.map(time));
+    put(&mut body, "insert_date", Some(time(row.first_seen)));
+    match (row.deleted_after, row.deleted_at) {
+        (Some(after), Some(at)) => put(&mut body, "deleted_between", Some(json!({ "gte": time(after), "lte": time(at) }))),
+        (_, at) => put(&mut body, "deleted_at", at.map(time)),
+    }
+    put(&mut body, "content_hash", row.content_hash.map(|hash| hex(&hash).into()));
+    put(&mut body, "raw_reason", row.raw_reason.map(Value::from));
+    body.insert("seen".into(), seen(row.first_seen, row.last_seen, row.account, &row.via, row.job));
+    Some(Document { id, revision: row.revision, body })
+}
+
+/// The document of a chat.
+pub fn of_chat(row: PeerRow) -> Document {
+    let mut body = object(Some(row.body));
+    body.insert("chat_id".into(), row.id.into());
+    put(&mut body, "type", row.kind.map(Value::from));
+    body.insert("content_hash".into(), hex(&row.content_hash).into());
+    body.insert("seen".into(), seen(row.first_seen, row.last_seen, row.account, &row.via, row.job));
+    Document { id: row.id.to_string(), revision: row.revision, body }
+}
+
+/// The document of a user.
+pub fn of_user(row: PeerRow) -> Document {
+    let mut body = object(Some(row.body));
+    body.insert("user_id".into(), row.id.into());
+    body.insert("first_seen".into(), time(row.first_seen));
+    body.insert("last_seen".into(), time(row.last_seen));
+    body.insert("content_hash".into(), hex(&row.content_hash).into());
+    body.insert("seen".into(), seen(row.first_seen, row.last_seen, row.account, &row.via, row.job));
+    Document { id: row.id.to_string(), revision: row.revision, body }
+}
+
+/// Whether the index holds what the record says, apart from what moves without a change.
+pub fn is_same(expected: &Map<String, Value>, found: &Map<String, Value>) -> bool {
+    let content = |body: &Map<String, Value>| -> Map<String, Value> {
+        body.iter().filter(|(name, _)| !AS_OF_LAST_CHANGE.contains(&name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    content(expected) == content(found)
+}
+
+fn object(value: Option<Value>) -> Map<String, Value> {
+    match value {
+        Some(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn put(body: &mut Map<String, Value>, name: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        body.insert(name.to_owned(), value);
+    }
+}
+
+fn seen(first: DateTime<Utc>, last: DateTime<Utc>, account: Option<String>, via: &str, job: Option<i64>) -> Value {
+    let mut seen = object(Some(json!({ "first_at": time(first), "last_at": time(last), "via": via })));
+    put(&mut seen, "account", account.map(Value::from));
+    put(&mut seen, "job", job.map(Value::from));
+    Value::Object(seen)
+}
+
+fn time(at: DateTime<Utc>) -> Value {
+    Value::String(at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+        // Writing into a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
