@@ -8,12 +8,13 @@ use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backend::{Claimed, PgBackend};
 use crate::claim::{Claimant, ClaimedRow, LOOK_MOST, claim, look};
+use crate::clock::now;
 use crate::enqueue::CHANNEL;
 use crate::outcome::{Move, Policy};
 use crate::settle::Settlement;
@@ -152,7 +153,7 @@ impl Incarnation {
 
     /// Claims whenever a slot is free and something may be ready.
     async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<Claimed>) {
-        let mut look_at = Instant::now();
+        let mut look_at = now();
         let mut spins = 0;
         loop {
             let first = tokio::select! {
@@ -170,13 +171,11 @@ impl Incarnation {
                 permits.push(permit);
             }
             let mut failed = false;
-            if Instant::now() >= look_at {
+            if now() >= look_at {
                 match look(&self.pool).await {
                     // a full batch: more may be due already
-                    Ok(look) if look.promoted >= LOOK_MOST => look_at = Instant::now(),
-                    Ok(look) => {
-                        look_at = Instant::now() + look.next_due.map_or(POLL, |due| due.min(POLL))
-                    }
+                    Ok(look) if look.promoted >= LOOK_MOST => look_at = now(),
+                    Ok(look) => look_at = now() + look.next_due.map_or(POLL, |due| due.min(POLL)),
                     Err(error) => {
                         tracing::warn!(error = %error, "due jobs not looked up");
                         failed = true;
@@ -223,7 +222,7 @@ impl Incarnation {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = self.kick.notified() => look_at = look_at.min(Instant::now()),
+                () = self.kick.notified() => look_at = look_at.min(now()),
                 () = sleep_until(look_at) => {}
             }
         }
@@ -257,7 +256,7 @@ impl Incarnation {
             payload: row.payload,
             cancel,
             draining: self.stop.clone(),
-            started: Instant::now(),
+            started: now(),
         }
     }
 

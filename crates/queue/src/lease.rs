@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection, PgPool};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+use crate::clock::now;
 
 /// Jobs taken back in one transaction.
 const REAP_BATCH: i64 = 500;
@@ -63,14 +65,14 @@ pub(crate) async fn heartbeat(
     over: CancellationToken,
 ) {
     let mut conn: Option<PgConnection> = None;
-    let mut alive_until = Instant::now() + lease;
+    let mut alive_until = now() + lease;
     let mut pause = every;
     loop {
         tokio::select! {
-            () = sleep(pause.min(alive_until.saturating_duration_since(Instant::now()))) => {}
+            () = sleep(pause.min(alive_until.saturating_duration_since(now()))) => {}
             () = over.cancelled() => return,
         }
-        let sent = Instant::now();
+        let sent = now();
         let left = alive_until.saturating_duration_since(sent);
         if left.is_zero() {
             tracing::error!(

@@ -77,6 +77,7 @@
 
 mod backend;
 mod claim;
+mod clock;
 mod enqueue;
 mod error;
 mod fence;

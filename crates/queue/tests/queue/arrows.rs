@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
 use sqlx::PgPool;
 use telekeep_queue::{Job, Outcome, Policy, State, Worker, attempts};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::*;
 
@@ -57,7 +56,7 @@ async fn scheduled_waits_for_its_time(pool: PgPool) {
     let live = answering(&pool, vec![Outcome::Done]);
     let id = add(
         &pool,
-        job("work").run_at(Utc::now() + Duration::from_millis(700)),
+        job("work").run_at(utc_now() + Duration::from_millis(700)),
     )
     .await;
     assert_eq!(row(&pool, id).await.state, State::Scheduled);
@@ -109,7 +108,7 @@ async fn a_failure_is_retried_after_a_backoff_that_is_persisted(pool: PgPool) {
     live.kill().await;
     assert_eq!(waiting.state, State::Scheduled);
     assert_eq!(waiting.error.as_deref(), Some("no luck"));
-    let wait = (waiting.run_at - Utc::now()).num_seconds();
+    let wait = (waiting.run_at - utc_now()).num_seconds();
     assert!((50..=60).contains(&wait), "{wait} s");
     // another process knows nothing but the row
     let live = answering(&pool, vec![Outcome::Done]);
@@ -159,7 +158,7 @@ async fn a_snooze_burns_no_failure_and_is_not_shortened(pool: PgPool) {
             Outcome::Done,
         ],
     );
-    let started = Instant::now();
+    let started = now();
     let done = until_state(&pool, id, State::Done).await;
     assert_eq!((done.attempt, done.failure, done.crash), (5, 0, 0));
     assert!(started.elapsed() >= Duration::from_millis(800));

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chrono::Utc;
 use sqlx::PgPool;
 use telekeep_queue::{Outcome, State, Worker, counts, rest};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::*;
 
@@ -49,13 +48,9 @@ impl Seen {
 }
 
 async fn until_done(pool: &PgPool, jobs: i64) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = now() + Duration::from_secs(30);
     while counts(pool).await.unwrap() != [("work".to_owned(), State::Done, jobs)] {
-        assert!(
-            Instant::now() < deadline,
-            "{:?}",
-            counts(pool).await.unwrap()
-        );
+        assert!(now() < deadline, "{:?}", counts(pool).await.unwrap());
         sleep(Duration::from_millis(20)).await;
     }
 }
@@ -167,7 +162,7 @@ async fn a_rest_blocks_its_kind_in_its_partition_only(pool: PgPool) {
         &mut conn,
         1,
         "work",
-        Utc::now() + Duration::from_secs(2),
+        utc_now() + Duration::from_secs(2),
         "flood",
     )
     .await
@@ -176,7 +171,7 @@ async fn a_rest_blocks_its_kind_in_its_partition_only(pool: PgPool) {
         &mut conn,
         1,
         "work",
-        Utc::now(),
+        utc_now(),
         "shorter: the longer one stays",
     )
     .await

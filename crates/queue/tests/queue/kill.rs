@@ -7,7 +7,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, PgPool};
 use telekeep_queue::{Job, Outcome, Policy, State, Worker, counts, fence, finish};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::*;
@@ -100,13 +100,13 @@ async fn survives(
     add_all(pool, &jobs).await;
     let mut children = vec![spawn(&url), spawn(&url), spawn(&url)];
     let mut harmed = 0;
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = now() + Duration::from_secs(120);
     loop {
-        let now = counts(pool).await.unwrap();
-        if now == [("effect".to_owned(), State::Done, JOBS)] {
+        let state = counts(pool).await.unwrap();
+        if state == [("effect".to_owned(), State::Done, JOBS)] {
             break;
         }
-        assert!(Instant::now() < deadline, "{now:?} after {harmed} times");
+        assert!(now() < deadline, "{state:?} after {harmed} times");
         sleep(Duration::from_millis(300)).await;
         if harmed < times {
             let victim = harmed % children.len();

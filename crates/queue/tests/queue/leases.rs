@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use telekeep_queue::{
     Error, Job, Outcome, Policy, State, Token, Worker, attempts, fence, progress,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::*;
 
@@ -43,7 +43,7 @@ async fn a_dead_workers_job_is_recovered_even_under_the_same_name(pool: PgPool) 
     let (first, _) = stuck(&pool, "same", QUICK);
     until_state(&pool, id, State::Running).await;
     first.kill().await;
-    let killed = Instant::now();
+    let killed = now();
     let second = finishing(&pool, "same");
     let done = until_state(&pool, id, State::Done).await;
     assert!(
@@ -241,7 +241,7 @@ async fn a_drain_waits_then_hands_back_unburned(pool: PgPool) {
     for id in [short, sliced, endless] {
         until_state(&pool, id, State::Running).await;
     }
-    let stopped = Instant::now();
+    let stopped = now();
     live.stop().await;
     assert!(
         stopped.elapsed() < Duration::from_secs(4),

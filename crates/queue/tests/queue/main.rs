@@ -10,6 +10,7 @@ mod speed;
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
 use telekeep_queue::{
@@ -71,6 +72,19 @@ impl Live {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the tests' own clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "as an operator's shell would give it"
+)]
+fn utc_now() -> DateTime<Utc> {
+    Utc::now()
+}
+
 fn job(kind: &str) -> NewJob {
     NewJob::new(kind, json!({}))
 }
@@ -93,13 +107,13 @@ async fn row(pool: &PgPool, id: i64) -> JobRow {
 
 /// Waits until a job is as asked, 15 s at most.
 async fn until(pool: &PgPool, id: i64, asked: impl Fn(&JobRow) -> bool) -> JobRow {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = now() + Duration::from_secs(15);
     loop {
         let row = row(pool, id).await;
         if asked(&row) {
             return row;
         }
-        assert!(Instant::now() < deadline, "still {row:?}");
+        assert!(now() < deadline, "still {row:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use telekeep_queue::{Outcome, State, Worker, counts};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::*;
 
@@ -14,7 +14,7 @@ async fn no_op_jobs_per_second(pool: PgPool) {
     let jobs: Vec<_> = (0..10_000)
         .map(|n| job("work").partition(1 + n % 100))
         .collect();
-    let began = Instant::now();
+    let began = now();
     add_all(&pool, &jobs).await;
     println!(
         "enqueued {:.0} jobs/s",
@@ -25,7 +25,7 @@ async fn no_op_jobs_per_second(pool: PgPool) {
         per_partition: 10,
         ..config("wide")
     };
-    let began = Instant::now();
+    let began = now();
     let live = Live::start(
         Worker::new(pool.clone(), wide).register("work", QUICK, |_| async { Outcome::Done }),
     );
