@@ -1,6 +1,6 @@
 //! Floods, cuts, delays, restarts, unknown methods and keys.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use telekeep_simulator::{AccountRequest, FailRequest};
 use telekeep_simulator::world::FloodModel;
@@ -68,17 +68,33 @@ async fn answers_are_delayed_side_by_side() {
     let client = member(&simulator);
     let input = resolved(&client, "harbour").await;
     simulator.set_latency(Duration::from_millis(300));
-    let begun = Instant::now();
-    let calls: Vec<_> = (0..8)
-        .map(|_| {
-            let (client, call) = (client.clone(), get_history(peer(&input)));
-            tokio::spawn(async move { client.invoke(&call).await.map(|page| ids(&page).len()) })
-        })
-        .collect();
-    for call in calls {
-        assert_eq!(call.await.expect("no panic").expect("a page"), 100);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (client, call) = (client.clone(), get_history(peer(&input)));
+        calls.spawn(async move { client.invoke(&call).await.map(|page| ids(&page).len()) });
     }
-    assert!((300..1800).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    let early = tokio::time::timeout(Duration::from_millis(200), calls.join_next()).await;
+    assert!(early.is_err(), "an answer was not delayed");
+    // One after the other they would take 2.4 s.
+    let all = tokio::time::timeout(Duration::from_millis(1800), calls.join_all()).await.expect("in time");
+    assert_eq!(all.into_iter().map(|page| page.expect("a page")).collect::<Vec<_>>(), [100; 8]);
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_and_a_silent_client_is_disconnected() {
+    let simulator = simulator().await;
+    let client = member(&simulator);
+    let tl::enums::Pong::Pong(pong) =
+        client.invoke(&tl::functions::Ping { ping_id: 42 }).await.expect("a pong");
+    assert_eq!(pong.ping_id, 42);
+    client
+        .invoke(&tl::functions::PingDelayDisconnect { ping_id: 43, disconnect_delay: 1 })
+        .await
+        .expect("a pong");
+    simulator.set_latency(Duration::from_secs(60));
+    let waiting = client.invoke(&tl::functions::updates::GetState {});
+    let ended = tokio::time::timeout(Duration::from_secs(5), waiting).await.expect("is cut off");
+    assert!(matches!(ended, Err(InvocationError::Io(_))));
 }
 
 #[tokio::test]
