@@ -10,7 +10,7 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::account::Account;
 use crate::datacentre::{Datacentre, accepts_salt, current_salt, salts};
@@ -22,6 +22,8 @@ use crate::{api, clock};
 
 /// Without a `ping_delay_disconnect` a silent connection is kept this long.
 const IDLE: Duration = Duration::from_secs(15 * 60);
+/// How long a refused client is given to read why.
+const FLUSH: Duration = Duration::from_secs(1);
 /// A packet is closed at this size; clients read at most about a megabyte.
 const PACKET_FULL: usize = 512 * 1024;
 const CONTAINER_FULL: usize = 100;
@@ -61,18 +63,19 @@ async fn run(stream: TcpStream, datacentre: Arc<Datacentre>) -> Result<(), WireE
     let reading = Reading {
         datacentre,
         sender,
-        deadline: Instant::now() + IDLE,
+        deadline: clock::after(IDLE),
         seen: HashSet::new(),
         order: VecDeque::new(),
     };
     tokio::pin!(writing);
     tokio::select! {
         written = &mut writing => written.map_err(WireError::from),
-        // The reader dropped its sender: what is queued still goes out.
         read = reading.run(reader) => {
-            let written = writing.await;
-            read?;
-            written.map_err(WireError::from)
+            if read.is_err() {
+                // The reason may still be queued; answers that are delayed are not waited for.
+                let _ = timeout(FLUSH, writing).await;
+            }
+            read
         }
     }
 }
@@ -172,7 +175,7 @@ impl Reading {
             tl::functions::PingDelayDisconnect::CONSTRUCTOR_ID => {
                 let ping: tl::functions::PingDelayDisconnect = read(&message.body)?;
                 let delay = u64::try_from(ping.disconnect_delay).unwrap_or(0);
-                self.deadline = Instant::now() + Duration::from_secs(delay);
+                self.deadline = clock::after(Duration::from_secs(delay));
                 link.pong(message.id, ping.ping_id);
             }
             tl::functions::GetFutureSalts::CONSTRUCTOR_ID => {

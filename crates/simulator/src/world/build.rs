@@ -12,13 +12,13 @@ const FIRST_GROUP: i64 = 4_000_001;
 const FIRST_PARTNER: i64 = 5_200_000_001;
 
 impl World {
-    /// A world with people and no chat.
+    /// A world without chats and people.
     pub fn empty(seed: u64) -> World {
         World {
             seed,
             chats: Vec::new(),
             by_id: HashMap::new(),
-            people: people::everyone(seed),
+            people: BTreeMap::new(),
             files: HashMap::new(),
             notes: Notes::default(),
             flood: None,
@@ -33,7 +33,8 @@ impl World {
 
     /// One channel, `@harbour`, of this many ids, none deleted.
     pub fn channel(messages: i32) -> World {
-        World::empty(1).with(GeneratedChat::new(ChatKind::Channel, "harbour", messages).named("harbour"))
+        World::empty(1)
+            .with(GeneratedChat::new(ChatKind::Channel, "harbour", messages).named("harbour"))
     }
 
     /// The same world with a supergroup of this many ids, a share of them deleted.
@@ -58,6 +59,9 @@ impl World {
         while self.by_id.contains_key(&id) {
             id += if id < 0 { -1 } else { 1 };
         }
+        for (id, person) in people::everyone(self.seed) {
+            self.people.entry(id).or_insert(person);
+        }
         let generated = Generated::new(self.seed, id, &wanted);
         let mut chat = Chat::new(id, wanted.kind, wanted.title, Source::Generated(generated));
         chat.username = wanted.username;
@@ -67,7 +71,9 @@ impl World {
             ChatKind::Group => wanted.members.unwrap_or(12),
             ChatKind::Channel | ChatKind::Supergroup => {
                 let made_up = 500 + text::mix(self.seed, id.unsigned_abs(), 0, 5) % 40_000;
-                wanted.members.unwrap_or_else(|| i32::try_from(made_up).unwrap_or(i32::MAX))
+                wanted
+                    .members
+                    .unwrap_or_else(|| i32::try_from(made_up).unwrap_or(i32::MAX))
             }
         };
         if chat.kind == ChatKind::Private {
@@ -97,7 +103,12 @@ impl World {
         files: HashMap<i64, std::path::PathBuf>,
         notes: Notes,
     ) -> World {
-        let mut world = World { people, files, notes, ..World::empty(0) };
+        let mut world = World {
+            people,
+            files,
+            notes,
+            ..World::empty(0)
+        };
         for chat in chats {
             world.push(chat);
         }
@@ -106,9 +117,14 @@ impl World {
 
     /// Gives the generated private chats and groups their ids: in turn, in one space.
     fn number(&mut self) {
-        let shared = self.chats.iter().filter(|chat| !chat.kind.is_channel()).count();
+        let shared = self
+            .chats
+            .iter()
+            .filter(|chat| !chat.kind.is_channel())
+            .count();
         let step = i32::try_from(shared).unwrap_or(1).max(1);
-        for (first, chat) in (1..).zip(self.chats.iter_mut().filter(|chat| !chat.kind.is_channel())) {
+        for (first, chat) in (1..).zip(self.chats.iter_mut().filter(|chat| !chat.kind.is_channel()))
+        {
             chat.renumber(Numbering { first, step });
         }
     }
