@@ -170,6 +170,28 @@ async fn a_page_older_than_the_last_mark_clears_none_and_deletes_nothing(pool: P
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn what_is_not_decoded_or_not_indexed_is_dead_until_it_is_mended(pool: PgPool) {
+    let (mut conn, reader) = begin(&pool).await;
+    let seen = observation(reader, Via::Live, Some(5));
+    let raw = record::Raw { bytes: vec![1, 2, 3], reason: "strange is not represented".into() };
+    let strange = Message { raw: Some(raw), ..says(LIBRARY, 2, "") };
+    let messages = [says(LIBRARY, 1, "plain"), strange, says(LIBRARY, 3, "refused by the index")];
+    ledger::commit_messages(&mut conn, LIBRARY, &messages, &seen).await.expect("pushed");
+    sqlx::query(
+        "insert into dead_letter (sink, kind, key1, key2, revision, reason)
+        select 'elasticsearch', 'message', box_id, 3, 1, 'mapping' from coverage",
+    )
+    .execute(&mut *conn)
+    .await
+    .expect("refused");
+    assert_eq!(counts(&report(&mut conn).await), [1, 0, 0, 0, 0, 2, 0]);
+    let mended = observation(reader, Via::History, Some(6));
+    ledger::commit_messages(&mut conn, LIBRARY, &[says(LIBRARY, 2, "decoded")], &mended).await.expect("mended");
+    sqlx::query("delete from dead_letter").execute(&mut *conn).await.expect("indexed");
+    assert_eq!(counts(&report(&mut conn).await), [3, 0, 0, 0, 0, 0, 0]);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn an_answer_by_id_settles_what_was_asked(pool: PgPool) {
     let (mut conn, reader) = begin(&pool).await;
     reads(&mut conn, reader, 10, ALL, &[9], 5).await;
