@@ -4,6 +4,7 @@
 //! they change. What a failed call says of an account (it is lost, it must rest) is recorded here; what becomes of the job is
 //! for the job to decide. A lease over several nodes is not here yet: run one process that collects.
 
+pub mod find;
 pub mod seal;
 pub mod session_file;
 
@@ -16,7 +17,8 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-pub use crate::record::account::{Account, AccountState, Peer, Reader};
+pub use crate::record::Peer;
+pub use crate::record::account::{Account, AccountState, Reader};
 pub use seal::{LostKey, SealKey};
 pub use session_file::SessionFile;
 
@@ -59,6 +61,25 @@ pub enum Error {
     NotUnderstood { label: String },
     #[error("nobody is signed in yet: the login is not finished")]
     NotSignedIn,
+    /// What was written names no chat that is to be had.
+    #[error("{0}")]
+    UnknownChat(String),
+    /// One session must never be used by two processes.
+    #[error("account {label} is in use by another process (as `telekeep run`); stop that one first, or let it do the work")]
+    InUse { label: String },
+    #[error(transparent)]
+    NoApi(#[from] crate::config::ConfigError),
+}
+
+impl Error {
+    /// Whether the user can mend it by other words or files.
+    pub fn is_mistake(&self) -> bool {
+        match self {
+            Self::UnknownChat(_) | Self::NoApi(_) | Self::LabelTaken { .. } | Self::Unknown(_) | Self::InUse { .. } | Self::Seal(_) => true,
+            Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
+            Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => false,
+        }
+    }
 }
 
 /// What a use of an account gives.
@@ -84,6 +105,8 @@ struct Open {
     /// As it stands in Postgres, as far as this process knows; held while it is saved.
     sealed: Arc<Mutex<Sealed>>,
     _saver: AbortOnDropHandle<()>,
+    /// Says that this process has the account: ends with the connection.
+    _hold: PgConnection,
 }
 
 /// A login under way.
@@ -119,6 +142,11 @@ impl Accounts {
             key_file,
             open: Mutex::default(),
         }
+    }
+
+    /// The record.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
     }
 
     /// All accounts, oldest first.
@@ -220,13 +248,14 @@ impl Accounts {
         }
         usable(&row.account)?;
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
-        let opened = self.connect(key, row)?;
+        let hold = table::hold(&self.pool, id).await?.ok_or_else(|| Error::InUse { label: row.account.label.clone() })?;
+        let opened = self.connect(key, row, hold)?;
         let connection = opened.connection.clone();
         open.insert(id, opened);
         Ok(connection)
     }
 
-    fn connect(&self, key: SealKey, row: SealedAccount) -> Result<Open> {
+    fn connect(&self, key: SealKey, row: SealedAccount, hold: PgConnection) -> Result<Open> {
         let SealedAccount {
             account,
             session: sealed,
@@ -237,6 +266,9 @@ impl Accounts {
         };
         let plain = key.unseal(&account.label, &sealed)?;
         let session: SessionData = serde_json::from_slice(&plain).map_err(|_| not_understood())?;
+        if !session.pinned && self.telegram.api_id == 0 {
+            return Err(crate::config::ConfigError::NoApi { path: crate::config::path() }.into());
+        }
         let device: Device = serde_json::from_value(device).map_err(|_| not_understood())?;
         let config = TelegramConfig {
             device,
@@ -255,6 +287,7 @@ impl Accounts {
             connection,
             sealed,
             _saver: AbortOnDropHandle::new(tokio::spawn(saver)),
+            _hold: hold,
         })
     }
 

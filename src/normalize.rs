@@ -62,6 +62,28 @@ pub fn page(answer: &tl::enums::messages::Messages) -> Page {
     page
 }
 
+/// What a full description tells of the chat that was asked.
+pub fn full_chat(asked: ChatId, answer: &crate::telegram::FullChat) -> chat::FullChat {
+    let nothing = || chat::FullChat { chats: Vec::new(), users: Vec::new(), id: asked, visible_from: 1, pts: None };
+    match answer {
+        crate::telegram::FullChat::Chat(full) => {
+            chat::full(&tl::enums::messages::ChatFull::Full((**full).clone())).unwrap_or_else(nothing)
+        }
+        crate::telegram::FullChat::User(full) => {
+            let users = user::users(&full.users);
+            let chats = users.iter().filter(|u| u.id == asked.0).map(user::private_chat).collect();
+            chat::FullChat { chats, users, ..nothing() }
+        }
+    }
+}
+
+/// What an account needs to address these chats and users.
+pub fn peers(chats: &[tl::enums::Chat], users: &[tl::enums::User]) -> Vec<Peer> {
+    let mut peers = crate::record::chat::peers(&chat::chats(chats));
+    peers.extend(crate::record::user::peers(&user::users(users)));
+    peers
+}
+
 /// A peer's id in marked form.
 pub fn chat_id(peer: &tl::enums::Peer) -> ChatId {
     match peer {

@@ -5,30 +5,30 @@
 //!
 //! Locks are taken in one order: watch, box, coverage, messages, then chats, then users, each sorted by key.
 
+pub mod account;
+pub mod audit;
 pub mod boxes;
 pub mod change;
 pub mod chat;
 pub mod content;
 pub mod coverage;
 pub mod database;
+pub mod document;
 pub mod entity;
 pub mod error;
 pub mod ledger;
 pub mod message;
 pub mod message_merge;
+pub mod outbox;
 pub mod report;
+pub mod search;
 pub mod user;
 pub mod watch;
+pub mod workflow;
 
 pub use database::{SchemaState, connect, schema_state};
 pub use error::Error;
 
-pub mod account;
-
-pub mod audit;
-pub mod document;
-pub mod outbox;
-pub mod search;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -165,4 +165,11 @@ pub struct Peer {
     pub id: i64,
     pub access_hash: Option<i64>,
     pub username: Option<String>,
+}
+
+/// Merges the chats and users that came with a watched chat's messages; after the messages, in the same transaction.
+pub async fn commit_people(conn: &mut sqlx::PgConnection, chats: &[Chat], users: &[User], seen: &Observation) -> Result<(), Error> {
+    chat::merge_chats(conn, chats, seen).await?;
+    user::merge_users(conn, users, seen).await?;
+    Ok(())
 }

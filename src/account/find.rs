@@ -71,10 +71,10 @@ pub async fn chat(accounts: &Accounts, text: &str) -> Result<Found, Error> {
             let Some(account) = active else {
                 return Err(Error::UnknownChat("no active account; `telekeep account import` or `telekeep account login` adds one".into()));
             };
-            let connection = accounts.connection(account.id).await?;
+            let connection = accounts.open(account.id).await?;
             let resolved = connection.resolve(&name).await?;
             let chat = chats::chat_id(&resolved.peer);
-            accounts.note(account.id, &normalize::peers(&resolved.chats, &resolved.users)).await?;
+            accounts.note_peers(account.id, &normalize::peers(&resolved.chats, &resolved.users)).await?;
             Ok(Found { chat, account: account.id })
         }
     }
@@ -88,9 +88,9 @@ pub async fn floor(accounts: &Accounts, found: &Found, since: DateTime<Utc>) -> 
     };
     let chat = InputChat::new(found.chat, peer.and_then(|p| p.access_hash));
     let seconds = i32::try_from(since.timestamp()).unwrap_or(i32::MAX);
-    let answer = accounts.connection(found.account).await?.newest_before(&chat, seconds).await?;
-    let page = normalize::page(answer)?;
-    Ok(page.shown.iter().max().map_or(1, |id| id + 1))
+    let answer = accounts.open(found.account).await?.newest_before(&chat, seconds).await?;
+    let page = normalize::page(&answer);
+    Ok(page.shown().iter().max().map_or(1, |id| id + 1))
 }
 
 #[cfg(test)]

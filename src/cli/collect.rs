@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     chat::{self, WatchArgs},
-    coverage, open, output, run,
+    coverage, open, output, run as working,
 };
 use crate::{
     config::Config,
     jobs::{self, Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
-    projection::{self, Projector},
+    projection::SINK,
     record::{
-        ChatId,
+        ChatId, outbox,
         coverage::{self as table, Window},
         ledger,
     },
@@ -44,15 +44,15 @@ pub async fn run(command: Collect, config: Config) -> anyhow::Result<ExitCode> {
     let shutdown = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     // A running `telekeep run` does the work; else this process does, as long as it takes.
-    if queue::workers(&pool).await?.iter().any(|w| w.lease_remaining_seconds > 0.0) {
+    if queue::workers(&pool).await?.iter().any(|w| w.state == "live" && w.lease_remaining_seconds > 0.0) {
         accounts.close().await;
         output::line("a worker is running and does the work");
     } else {
-        tasks.spawn(run::work(pool.clone(), accounts, run::worker_config(&config.worker, "collect"), shutdown.clone()));
-        tasks.spawn(run::triggers(pool.clone(), config.workflows.clone(), open::workflows(&config)?, shutdown.clone()));
-        if let Some(elasticsearch) = open::elasticsearch(&config)? {
-            let (pool, shutdown) = (pool.clone(), shutdown.clone());
-            tasks.spawn(async move { Projector::new(pool, elasticsearch).run(shutdown).await.map_err(Into::into) });
+        tasks.spawn(working::work(pool.clone(), accounts, working::worker_config(&config.worker, "collect"), shutdown.clone()));
+        tasks.spawn(working::triggers(pool.clone(), config.workflows.clone(), open::workflows(&config)?, shutdown.clone()));
+        if let Some(projector) = open::projector(&config, &pool)? {
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move { projector.run(shutdown).await.map_err(Into::into) });
         }
     }
     let fetched = tokio::select! {
@@ -105,7 +105,7 @@ async fn ended(pool: &PgPool, chat: ChatId, kind: &str, bar: Option<(&indicatif:
     let ids: Vec<i64> = enqueued.iter().map(queue::Enqueued::id).collect();
     let mut told = std::collections::BTreeSet::new();
     loop {
-        let rows = queue::list(pool, queue::Filter { ids: Some(ids.clone()), limit: i64::MAX, ..Default::default() }).await?;
+        let rows = queue::list(pool, queue::Filter { ids: Some(ids.clone()), limit: Some(i64::MAX), ..Default::default() }).await?;
         if let Some((bar, before)) = bar {
             bar.set_position(before.saturating_sub(left(pool, chat).await?));
         }
@@ -131,20 +131,24 @@ async fn left(pool: &PgPool, chat: ChatId) -> anyhow::Result<u64> {
 
 /// Waits until the index has what the record had when this began; a sink that waits is told, and not waited for.
 async fn drained(pool: &PgPool) -> anyhow::Result<()> {
-    let total = projection::backlog(pool).await?;
+    let total = backlog(pool).await?;
     let bar = output::bar(total, "documents").with_message("index");
     loop {
-        let left = projection::backlog(pool).await?;
+        let left = backlog(pool).await?;
         bar.set_position(total.saturating_sub(left));
         if left == 0 {
             break;
         }
-        if let Some(detail) = projection::waits(pool).await? {
-            eprintln!("the index waits: {detail}; {left} documents stay in the outbox until it is back");
+        if let Some(sink) = outbox::sink(pool, SINK).await?.filter(|s| s.state != "active") {
+            eprintln!("the index waits: {}; {left} documents stay in the outbox until it is back", sink.detail.unwrap_or_default());
             break;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+async fn backlog(pool: &PgPool) -> anyhow::Result<u64> {
+    Ok(u64::try_from(outbox::backlog(pool, SINK).await?).unwrap_or(0))
 }

@@ -97,11 +97,11 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
             }
         }
         JobCommand::List(list) => {
-            let state = match list.state.as_deref().map(str::parse).transpose() {
+            let state = match list.state.as_deref().map(str::parse::<queue::State>).transpose() {
                 Ok(state) => state,
                 Err(e) => return mistake(e.to_string()),
             };
-            let rows = queue::list(&pool, queue::Filter { kind: list.kind, state, limit: list.limit, ..Default::default() }).await?;
+            let rows = queue::list(&pool, queue::Filter { kind: list.kind, state, limit: Some(list.limit), ..Default::default() }).await?;
             if list.json {
                 output::json(&rows)?;
             } else {
@@ -186,7 +186,7 @@ pub async fn wait(pool: &sqlx::PgPool, wait: Wait) -> anyhow::Result<ExitCode> {
     use queue::State;
     let unfinished = |j: &queue::JobRow| !j.state.is_final() && j.state != State::Held;
     let ids = if wait.ids.is_empty() {
-        let all = queue::list(pool, queue::Filter { limit: i64::MAX, unfinished: true, ..Default::default() }).await?;
+        let all = queue::list(pool, queue::Filter { limit: Some(i64::MAX), unfinished: true, ..Default::default() }).await?;
         all.into_iter().filter(unfinished).map(|j| j.id).collect()
     } else {
         wait.ids
@@ -194,7 +194,7 @@ pub async fn wait(pool: &sqlx::PgPool, wait: Wait) -> anyhow::Result<ExitCode> {
     let begun = crate::clock::mark();
     let bar = output::bar(ids.len() as u64, "jobs").with_message("waiting");
     loop {
-        let rows = queue::list(pool, queue::Filter { ids: Some(ids.clone()), limit: i64::MAX, ..Default::default() }).await?;
+        let rows = queue::list(pool, queue::Filter { ids: Some(ids.clone()), limit: Some(i64::MAX), ..Default::default() }).await?;
         if let Some(id) = ids.iter().find(|id| !rows.iter().any(|r| r.id == **id)) {
             return mistake(format!("there is no job {id}; `telekeep job list` shows what is there"));
         }

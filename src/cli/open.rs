@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use sqlx::PgPool;
 
 use super::exit::mistake;
@@ -11,7 +10,8 @@ use crate::{
     account::Accounts,
     config::Config,
     jobs,
-    projection::Elasticsearch,
+    projection::{Projector, Settings},
+    telegram::TelegramConfig,
     record::{self, SchemaState},
     workflow::{self, Workflows},
 };
@@ -21,28 +21,32 @@ pub async fn record(config: &Config) -> anyhow::Result<PgPool> {
     let pool = record::connect(config.database_url()?).await?;
     match record::schema_state(&pool, &MIGRATOR).await? {
         SchemaState::Current => Ok(pool),
-        state => mistake(schema_remedy(&state)),
+        state => mistake(state.to_string()),
     }
-}
-
-/// What to do about a schema that is not this version's.
-pub fn schema_remedy(state: &SchemaState) -> String {
-    state.to_string()
 }
 
 /// The accounts of this process.
 pub fn accounts(config: &Config, pool: &PgPool) -> anyhow::Result<Arc<Accounts>> {
-    Ok(Arc::new(Accounts::new(pool.clone(), config)?))
+    // Without an identity only sessions at a simulated datacentre can be opened: `Accounts` says so.
+    let (api_id, api_hash) = config.api().unwrap_or((0, ""));
+    let request_timeout = std::time::Duration::from_secs(config.telegram.timeout_seconds.max(1));
+    let telegram = TelegramConfig { request_timeout, ..TelegramConfig::new(api_id, api_hash) };
+    Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_file.clone())))
 }
 
-/// Elasticsearch, where it is configured; it need not be reachable yet.
-pub fn elasticsearch(config: &Config) -> anyhow::Result<Option<Elasticsearch>> {
-    config
-        .elasticsearch_url
-        .as_ref()
-        .map(|url| Elasticsearch::connect(url.reveal(), &config.index.prefix, config.index.shards))
-        .transpose()
-        .context("ELASTICSEARCH_URL")
+/// The projection, where Elasticsearch is configured; it need not be reachable yet.
+pub fn projector(config: &Config, pool: &PgPool) -> anyhow::Result<Option<Projector>> {
+    let Some(url) = &config.elasticsearch_url else { return Ok(None) };
+    let settings = Settings { prefix: config.index.prefix.clone(), shards: config.index.shards, ..Settings::new(url.reveal()) };
+    Ok(Some(Projector::new(pool.clone(), settings)?))
+}
+
+/// The projection, for commands that work on the index alone.
+pub fn index(config: &Config, pool: &PgPool) -> anyhow::Result<Projector> {
+    match projector(config, pool)? {
+        Some(projector) => Ok(projector),
+        None => mistake("ELASTICSEARCH_URL is not set: there is no index; `eval \"$(scripts/up)\"` starts one here"),
+    }
 }
 
 /// The workflows of the configured folder.

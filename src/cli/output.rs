@@ -39,3 +39,10 @@ pub fn bar(total: u64, unit: &str) -> ProgressBar {
     }
     bar
 }
+
+/// A line on standard error that changes, for work whose end cannot be counted; hidden where that is no terminal.
+pub fn spinner(message: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_message(message);
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    bar
+}

@@ -12,7 +12,6 @@ use crate::{
     account::Accounts,
     config::{self, Config},
     jobs,
-    projection::Projector,
     trigger,
     workflow::{self, Workflows},
 };
@@ -51,10 +50,10 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         tasks.spawn(triggers(pool.clone(), config.workflows.clone(), workflows, shutdown.clone()));
     }
     if has(Role::Projector) {
-        match open::elasticsearch(&config)? {
-            Some(elasticsearch) => {
-                let (pool, shutdown) = (pool.clone(), shutdown.clone());
-                tasks.spawn(async move { Projector::new(pool, elasticsearch).run(shutdown).await.map_err(Into::into) });
+        match open::projector(&config, &pool)? {
+            Some(projector) => {
+                let shutdown = shutdown.clone();
+                tasks.spawn(async move { projector.run(shutdown).await.map_err(Into::into) });
             }
             None => tracing::info!("no ELASTICSEARCH_URL: search runs on the record"),
         }

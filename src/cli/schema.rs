@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{exit::mistake, open, output};
 use crate::{
     MIGRATOR,
     config::Config,
-    projection,
     record::{self, SchemaState},
 };
 
@@ -21,9 +22,9 @@ pub async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
         }
         state => return mistake(state.to_string()),
     }
-    match open::elasticsearch(&config)? {
-        Some(elasticsearch) => {
-            projection::prepare(&pool, &elasticsearch).await?;
+    match open::projector(&config, &pool)? {
+        Some(projector) => {
+            projector.prepare().await?;
             output::line(&format!("indices: {}-* are ready", config.index.prefix));
         }
         None => output::line("indices: none, for ELASTICSEARCH_URL is not set; search runs on the record"),
@@ -34,15 +35,8 @@ pub async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
 /// Rebuilds the index from the record, beside the old one, then swaps.
 pub async fn reindex(config: Config) -> anyhow::Result<ExitCode> {
     let pool = open::record(&config).await?;
-    let Some(elasticsearch) = open::elasticsearch(&config)? else {
-        return mistake("ELASTICSEARCH_URL is not set: there is no index to rebuild");
-    };
-    let bar = output::bar(0, "documents").with_message("reindexing");
-    projection::reindex(&pool, &elasticsearch, |done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    })
-    .await?;
+    let bar = output::spinner("reindexing");
+    open::index(&config, &pool)?.reindex(&CancellationToken::new(), |progress| bar.set_message(format!("reindexing: {progress}"))).await?;
     bar.finish_and_clear();
     output::line("the index is rebuilt from the record");
     Ok(ExitCode::SUCCESS)

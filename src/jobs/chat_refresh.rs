@@ -39,21 +39,21 @@ impl Job for ChatRefresh {
     async fn run(&self, cx: &JobContext) -> Result<Progress, JobError> {
         let reader = cx.reader(self.chat, &["channels.getFullChannel", "messages.getHistory"]).await?;
         let (ledger, held) = cx.ledger(self.chat, reader.account).await?;
-        let full = normalize::full_chat(reader.connection.full_chat(&reader.chat).await?);
+        let full = normalize::full_chat(self.chat, &reader.connection.full_chat(&reader.chat).await?);
         let mut conn = cx.pool.acquire().await?;
         let pts = boxes::pts(&mut conn, held).await?;
         let before = coverage::get(&mut conn, ledger).await?;
         drop(conn);
         let request = PageRequest::new(&before, 0, Window { from: 1, to: before.top });
         let newest = HistoryRequest { offset_id: 0, min_id: 0, limit: 1 };
-        let page = normalize::page(reader.connection.history(&reader.chat, newest).await?)?;
+        let page = normalize::page(&reader.connection.history(&reader.chat, newest).await?);
         let seen = Observation { account: reader.account, via: Via::History, job: Some(cx.job.id), pts: page.pts.or(pts) };
 
         let mut tx = cx.pool.begin().await?;
         queue::fence(&mut tx, cx.job.token).await?;
         let access = Access { visible_from: full.visible_from, ..Access::full() };
         coverage::set_access(&mut tx, self.chat, reader.account, &access).await?;
-        ledger::commit_page(&mut tx, &request, &page.messages, &page.shown, &seen).await?;
+        ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;
         let chats: Vec<_> = full.chats.into_iter().chain(page.chats).collect();
         let users: Vec<_> = full.users.into_iter().chain(page.users).collect();
         record::commit_people(&mut tx, &chats, &users, &seen).await?;

@@ -61,12 +61,13 @@ impl Job for HistoryFetch {
             let offset = newest + 1;
             let request = PageRequest::new(&before, offset, self.window);
             let ask = HistoryRequest { offset_id: telegram_id(offset), min_id: telegram_id(self.window.from - 1), limit: PAGE };
-            let page = normalize::page(reader.connection.history(&reader.chat, ask).await?)?;
+            let page = normalize::page(&reader.connection.history(&reader.chat, ask).await?);
+            cx.accounts.note_peers(reader.account, &page.peers()).await?;
             let seen = Observation { account: reader.account, via: Via::History, job: Some(cx.job.id), pts: page.pts.or(pts) };
 
             let mut tx = cx.pool.begin().await?;
             queue::fence(&mut tx, cx.job.token).await?;
-            let committed = ledger::commit_page(&mut tx, &request, &page.messages, &page.shown, &seen).await?;
+            let committed = ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;
             record::commit_people(&mut tx, &page.chats, &page.users, &seen).await?;
             let total = (self.window.to.min(before.top) - self.window.from + 1).max(0);
             let left = committed.settled.map_or(newest, |(from, _)| from - 1) - self.window.from + 1;

@@ -24,6 +24,17 @@ pub enum Progress {
     Swapped,
 }
 
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Waiting => write!(f, "waiting for older transactions"),
+            Self::Enqueued(count) => write!(f, "{count} documents enqueued"),
+            Self::Left(count) => write!(f, "{count} documents left"),
+            Self::Swapped => write!(f, "swapped"),
+        }
+    }
+}
+
 const PAGE: i64 = 5_000;
 
 /// Enqueues every row of the record for a sink.

@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 
-use super::{AccountId, ChatId};
+use super::{AccountId, ChatId, Peer};
 
 /// The method under which a rest of the whole account is kept.
 pub const ALL_METHODS: &str = "*";
@@ -95,15 +95,6 @@ impl std::fmt::Debug for Sealed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Sealed({} bytes, key {})", self.bytes.len(), self.key_id)
     }
-}
-
-/// Something that an account knows how to address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Peer {
-    /// Marked form.
-    pub id: i64,
-    pub access_hash: Option<i64>,
-    pub username: Option<String>,
 }
 
 /// The account that reads a chat, and its own access hash for it.
@@ -364,4 +355,27 @@ pub async fn resting(
     .fetch_one(conn)
     .await?;
     Ok(seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+}
+
+/// An active account that knows a public name, and the name's chat.
+pub async fn peer_named(conn: &mut PgConnection, name: &str) -> sqlx::Result<Option<(AccountId, ChatId)>> {
+    let row: Option<(i64, i64)> = sqlx::query_as(
+        "select p.account_id, p.peer_id from account_peer p join account a on a.id = p.account_id
+          where lower(p.username) = lower($1) and a.state = 'active' order by p.updated_at desc limit 1",
+    )
+    .bind(name)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(account, chat)| (AccountId(account), ChatId(chat))))
+}
+
+/// Claims an account for one process: a connection of its own whose advisory lock lasts as long as it does. None: another process has it.
+pub async fn hold(pool: &sqlx::PgPool, account: AccountId) -> sqlx::Result<Option<PgConnection>> {
+    use sqlx::ConnectOptions;
+    let mut conn = pool.connect_options().as_ref().clone().connect().await?;
+    let held: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended('telekeep account ' || $1::text, 0))")
+        .bind(account.0)
+        .fetch_one(&mut conn)
+        .await?;
+    Ok(held.then_some(conn))
 }

@@ -219,6 +219,16 @@ pub async fn visible_to_any(conn: &mut PgConnection, coverage: &Coverage) -> Res
     Ok(if recorded { oldest.unwrap_or(coverage.top + 1) } else { 1 })
 }
 
+/// Whether every account that tried was told that it cannot read the chat.
+pub async fn is_inaccessible(conn: &mut PgConnection, chat: ChatId) -> Result<bool, Error> {
+    let (tried, readable): (i64, i64) =
+        sqlx::query_as("select count(*), count(*) filter (where readable) from coverage_access where chat_id = $1")
+            .bind(chat.0)
+            .fetch_one(conn)
+            .await?;
+    Ok(tried > 0 && readable == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,8 @@ pub struct Filter {
     pub kind: Option<String>,
     /// One state only.
     pub state: Option<State>,
+    /// Only those that have not ended; held ones count as unfinished.
+    pub unfinished: bool,
     /// At most so many, newest first; 100 by default.
     pub limit: Option<i64>,
 }
@@ -82,12 +84,14 @@ pub async fn list(pool: &PgPool, filter: Filter) -> Result<Vec<JobRow>, Error> {
         "select j.*, w.node from job j left join worker w on w.id = j.worker
          where ($1::bigint[] is null or j.id = any($1)) and ($2::text is null or j.kind = $2)
            and ($3::text is null or j.state = $3)
+           and (not $5 or j.state not in ('done', 'dead', 'cancelled'))
          order by j.id desc limit $4",
     )
     .bind(filter.ids)
     .bind(filter.kind)
     .bind(filter.state.map(State::as_str))
     .bind(filter.limit.unwrap_or(100))
+    .bind(filter.unfinished)
     .fetch_all(pool)
     .await?)
 }
@@ -231,7 +235,7 @@ pub struct WorkerRow {
     /// live, draining or gone.
     pub state: String,
     /// Seconds left of its lease; negative once it is over.
-    pub lease_seconds: f64,
+    pub lease_remaining_seconds: f64,
     /// Jobs that it holds.
     pub running: i64,
 }
@@ -240,7 +244,7 @@ pub struct WorkerRow {
 pub async fn workers(pool: &PgPool) -> Result<Vec<WorkerRow>, Error> {
     Ok(sqlx::query_as(
         "select id, name, node, state,
-                extract(epoch from lease_until - clock_timestamp())::float8 as lease_seconds,
+                extract(epoch from lease_until - clock_timestamp())::float8 as lease_remaining_seconds,
                 (select count(*) from job j where j.worker = w.id and j.state = 'running') as running
          from worker w
          where state <> 'gone' or gone_at > now() - interval '1 hour'
