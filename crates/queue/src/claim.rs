@@ -51,14 +51,18 @@ with me as materialized (
 ), candidate as materialized (
     select p.id
     from partition p
+    -- a limit, so that it stays one probe of job_ready a partition and never becomes a scan of all that is ready
+    cross join lateral (
+        select 1 from job j
+        where j.partition = p.id and j.state = 'available' and j.kind = any($2)
+          and not exists (select 1 from partition_rest r
+                          where r.partition = p.id and r.kind in (j.kind, '*') and r.until > now())
+        order by j.priority, j.run_at, j.id
+        limit 1
+    ) ready
     where exists (select 1 from me)
       and not p.paused
       and p.running < case p.id when 0 then 2147483647 else coalesce(p.running_limit, $5) end
-      and exists (
-          select 1 from job j
-          where j.partition = p.id and j.state = 'available' and j.kind = any($2)
-            and not exists (select 1 from partition_rest r
-                            where r.partition = p.id and r.kind in (j.kind, '*') and r.until > now()))
     order by p.last_claim_at, p.id
     limit $4
 ), locked as materialized (

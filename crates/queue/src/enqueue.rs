@@ -2,7 +2,7 @@
 //!
 //! The NOTIFY is not sent here: inside a transaction it would serialise all commits. It is the [`Wake`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -179,33 +179,19 @@ pub async fn enqueue(
     for (place, id) in insert(conn, jobs).await? {
         answers[place] = Some(Enqueued::Created(id));
     }
-    let created = answers.iter().any(Option::is_some);
-    let mut found: HashMap<(&str, &str), Enqueued> = HashMap::new();
     let mut rest: Vec<usize> = (0..jobs.len())
         .filter(|&place| answers[place].is_none())
         .collect();
     // one order for all callers, so that two of them never wait for each other
     rest.sort_by_key(|&place| (jobs[place].kind.as_str(), jobs[place].unique_key.as_deref()));
     for place in rest {
-        let job = &jobs[place];
-        // without a key nothing conflicts, so that every job left here has one
-        let key = (
-            job.kind.as_str(),
-            job.unique_key.as_deref().unwrap_or_default(),
-        );
-        let answer = match found.get(&key) {
-            Some(Enqueued::Created(id)) => Enqueued::Deduplicated(*id, State::Available),
-            Some(answer) => *answer,
-            None => find_or_insert(conn, job).await?,
-        };
-        found.insert(key, answer);
-        answers[place] = Some(answer);
+        answers[place] = Some(find_or_insert(conn, &jobs[place]).await?);
     }
-    let created = created
-        || found
-            .values()
-            .any(|answer| matches!(answer, Enqueued::Created(_)));
-    Ok((answers.into_iter().flatten().collect(), Wake { created }))
+    let answers: Vec<Enqueued> = answers.into_iter().flatten().collect();
+    let created = answers
+        .iter()
+        .any(|answer| matches!(answer, Enqueued::Created(_)));
+    Ok((answers, Wake { created }))
 }
 
 async fn make_partitions(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(), Error> {
@@ -228,7 +214,7 @@ async fn make_partitions(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(),
     Ok(())
 }
 
-/// The job that holds the key, locked, or a new one if it ended in between.
+/// The job that holds the key (without one nothing conflicts), locked, or a new one if it ended in between.
 async fn find_or_insert(conn: &mut PgConnection, job: &NewJob) -> Result<Enqueued, Error> {
     for _ in 0..TRIES {
         let found: Option<(i64, State)> = sqlx::query_as(

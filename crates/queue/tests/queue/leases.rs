@@ -259,3 +259,33 @@ async fn a_drain_waits_then_hands_back_unburned(pool: PgPool) {
     }
     at_rest(&pool).await;
 }
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn a_claim_whose_answer_was_lost_goes_back_unburned(pool: PgPool) {
+    let id = add(&pool, job("work").partition(3).priority(4)).await;
+    let live = Live::start(Worker::new(pool.clone(), config("cut")).register(
+        "other",
+        QUICK,
+        |_| async { Outcome::Done },
+    ));
+    let other = add(&pool, job("other")).await;
+    until_state(&pool, other, State::Done).await;
+    // what a claim leaves whose connection broke after its commit: a row of a live worker that nobody runs
+    sqlx::query(
+        "with claimed as (
+             update job set state = 'running', token = gen_random_uuid(), attempt = 1,
+                    worker = (select max(id) from worker) where id = $1 returning id, worker),
+         counted as (update partition set running = 1 where id = 3)
+         insert into job_attempt (job, attempt, worker, node, started_at)
+         select id, 1, worker, '', now() from claimed",
+    )
+    .bind(id)
+    .execute(&pool)
+    .await
+    .unwrap();
+    let back = until_state(&pool, id, State::Available).await;
+    assert_eq!((back.attempt, back.crash, back.failure), (0, 0, 0));
+    assert!(attempts(&pool, id).await.unwrap().is_empty());
+    live.stop().await;
+    at_rest(&pool).await;
+}
