@@ -28,7 +28,10 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: i32, name: &str) -> Self {
-        Self { code, name: name.to_owned() }
+        Self {
+            code,
+            name: name.to_owned(),
+        }
     }
 
     /// 400, the caller's mistake.
@@ -75,7 +78,11 @@ impl Deserializable for Rest {
 }
 
 /// Answers one call.
-pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]) -> Result<Answer, Failure> {
+pub(crate) fn answer(
+    datacentre: &Datacentre,
+    account: Arc<Account>,
+    body: &[u8],
+) -> Result<Answer, Failure> {
     let body = unwrap(body)?;
     let id = constructor(&body);
     let method = tl::name_for_id(id);
@@ -90,8 +97,14 @@ pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]
         return Err(Failure::new(401, "AUTH_KEY_UNREGISTERED"));
     }
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
-    let caller = Caller { datacentre, account };
-    Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack })
+    let caller = Caller {
+        datacentre,
+        account,
+    };
+    Ok(Answer {
+        bytes: dispatch(&caller, id, method, &body)?,
+        pack,
+    })
 }
 
 /// Takes off layers, connection data and other wrappers.
@@ -127,7 +140,10 @@ fn read<T: Deserializable>(body: &[u8]) -> Result<T, Failure> {
 }
 
 /// Reads the call, does the work, writes the answer; the compiler checks that the answer is the method's.
-fn call<F>(body: &[u8], work: impl FnOnce(F) -> Result<F::Return, Failure>) -> Result<Vec<u8>, Failure>
+fn call<F>(
+    body: &[u8],
+    work: impl FnOnce(F) -> Result<F::Return, Failure>,
+) -> Result<Vec<u8>, Failure>
 where
     F: RemoteCall + Deserializable,
     F::Return: Serializable,
@@ -150,7 +166,9 @@ fn before_sign_in(id: u32) -> bool {
 
 fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
     match id {
-        f::help::GetConfig::CONSTRUCTOR_ID => call(body, |_: f::help::GetConfig| Ok(caller.config())),
+        f::help::GetConfig::CONSTRUCTOR_ID => {
+            call(body, |_: f::help::GetConfig| Ok(caller.config()))
+        }
         f::help::GetNearestDc::CONSTRUCTOR_ID => {
             call(body, |_: f::help::GetNearestDc| Ok(caller.nearest_dc()))
         }
@@ -173,9 +191,9 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
             call(body, |call| caller.channel_difference(call))
         }
 
-        f::users::GetUsers::CONSTRUCTOR_ID => {
-            call(body, |call: f::users::GetUsers| Ok(caller.users_by_input(&call.id)))
-        }
+        f::users::GetUsers::CONSTRUCTOR_ID => call(body, |call: f::users::GetUsers| {
+            Ok(caller.users_by_input(&call.id))
+        }),
         f::users::GetFullUser::CONSTRUCTOR_ID => call(body, |call| caller.full_user(call)),
         f::contacts::ResolveUsername::CONSTRUCTOR_ID => call(body, |call| caller.resolve(call)),
 
@@ -188,13 +206,19 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
 
         f::messages::GetHistory::CONSTRUCTOR_ID => call(body, |call| caller.history(call)),
         f::messages::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.messages_by_id(call)),
-        f::channels::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.channel_messages_by_id(call)),
+        f::channels::GetMessages::CONSTRUCTOR_ID => {
+            call(body, |call| caller.channel_messages_by_id(call))
+        }
 
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
 
         _ => {
             caller.datacentre.calls.unknown(method);
-            tracing::debug!(rpc.method = method, rpc.constructor = format_args!("{id:#010x}"), "unknown method");
+            tracing::debug!(
+                rpc.method = method,
+                rpc.constructor = format_args!("{id:#010x}"),
+                "unknown method"
+            );
             Err(Failure::bad("METHOD_INVALID"))
         }
     }

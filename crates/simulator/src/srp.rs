@@ -11,13 +11,13 @@ pub(crate) const G: i32 = 3;
 const ITERATIONS: usize = 100_000;
 
 /// Telegram's 2048-bit safe prime, in hexadecimal.
-const PRIME: &str = "c71caeb9c6b1c9048e6c522f70f13f73980d40238e3e21c14934d037563d930f48198a0aa7c14058\
-22949\
-3d22530f4dbfa336f6e0ac925139543aed44cce7c3720fd51f69458705ac68cd4fe6b6b13abdc9746512969328454f18faf8c595f\
-642477fe96bb2a941d5bcd1d4ac8cc49880708fa9b378e3c4f3a9060bee67cf9a4a4a695811051907e162753b56b0f6b410dba74d8\
-a84b2a14b3144e0ef1284754fd17ed950d5965b4b9dd46582db1178d169c6bc465b0d6ff9ca3928fef5b9ae4e418fc15e83ebea0f8\
-7fa9ff5eed70050ded2849f47bf959d956850ce929851f0d8115f635b105ee2e4e15d04b2454bf6f4fadf034b10403119cd8e3b92f\
-cc5b";
+const PRIME: &str = "\
+c71caeb9c6b1c9048e6c522f70f13f73980d40238e3e21c14934d037563d930f48198a0aa7c14058229493d22530f4db\
+fa336f6e0ac925139543aed44cce7c3720fd51f69458705ac68cd4fe6b6b13abdc9746512969328454f18faf8c595f64\
+2477fe96bb2a941d5bcd1d4ac8cc49880708fa9b378e3c4f3a9060bee67cf9a4a4a695811051907e162753b56b0f6b41\
+0dba74d8a84b2a14b3144e0ef1284754fd17ed950d5965b4b9dd46582db1178d169c6bc465b0d6ff9ca3928fef5b9ae4\
+e418fc15e83ebea0f87fa9ff5eed70050ded2849f47bf959d956850ce929851f0d8115f635b105ee2e4e15d04b2454bf\
+6f4fadf034b10403119cd8e3b92fcc5b";
 
 /// What the server keeps of a password.
 #[derive(Debug, Clone)]
@@ -59,7 +59,11 @@ impl Verifier {
         let b = BigUint::from_bytes_be(&random::<256>());
         let k = BigUint::from_bytes_be(&sha256(&[&prime(), &padded_g()]));
         let public = (k * &self.v + BigUint::from(G as u32).modpow(&b, &p)) % &p;
-        Challenge { id: rand::rng().random(), b, public: padded(&public) }
+        Challenge {
+            id: rand::rng().random(),
+            b,
+            public: padded(&public),
+        }
     }
 
     /// Whether the answer proves knowledge of the password.
@@ -77,8 +81,14 @@ impl Verifier {
         for (left, right) in mixed.iter_mut().zip(sha256(&[&padded_g()])) {
             *left ^= right;
         }
-        let expected =
-            sha256(&[&mixed, &sha256(&[&self.salt1]), &sha256(&[&self.salt2]), &a, &challenge.public, &k]);
+        let expected = sha256(&[
+            &mixed,
+            &sha256(&[&self.salt1]),
+            &sha256(&[&self.salt2]),
+            &a,
+            &challenge.public,
+            &k,
+        ]);
         expected == m1
     }
 }
@@ -122,7 +132,11 @@ fn pbkdf2(key: &[u8; 32], salt: &[u8]) -> [u8; 64] {
     let hmac = |data: &[&[u8]]| -> [u8; 64] {
         let mut hash = inner.clone();
         data.iter().for_each(|part| hash.update(part));
-        outer.clone().chain_update(hash.finalize()).finalize().into()
+        outer
+            .clone()
+            .chain_update(hash.finalize())
+            .finalize()
+            .into()
     };
     let mut last = hmac(&[salt, &1_u32.to_be_bytes()]);
     let mut derived = last;

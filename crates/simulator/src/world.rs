@@ -114,12 +114,29 @@ impl World {
 mod tests {
     use super::*;
 
-    /// An empty folder of a test's own.
-    pub(super) fn folder(name: &str) -> PathBuf {
-        let folder =
-            std::env::temp_dir().join(format!("telekeep-simulator-{}-{name}", std::process::id()));
+    /// A folder of a test's own, gone with it.
+    pub(super) struct Folder(PathBuf);
+
+    impl std::ops::Deref for Folder {
+        type Target = std::path::Path;
+
+        fn deref(&self) -> &std::path::Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            // What cannot be removed is the temporary folder's own concern.
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    pub(super) fn folder(name: &str) -> Folder {
+        let name = format!("telekeep-simulator-{}-{name}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
-        folder
+        Folder(folder)
     }
 
     #[test]

@@ -37,7 +37,9 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
     if offsets.offset_date > 0 {
         cut = cut.min(chat.first_id_at(offsets.offset_date));
     }
-    let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
+    let older = chat
+        .ids_below(cut.min(above).max(1))
+        .take_while(|&id| id >= lowest);
     let Ok(newer_wanted) = usize::try_from(offsets.add_offset.saturating_neg()) else {
         let skipped = usize::try_from(offsets.add_offset).unwrap_or(0);
         return older.skip(skipped).take(limit).collect();
@@ -83,7 +85,11 @@ impl Caller<'_> {
         let (chat, sight) = self.channel(&call.channel)?;
         let messages = ids(&call.id)?
             .into_iter()
-            .map(|id| chat.message(id).filter(|_| id >= sight.from).unwrap_or_else(|| empty(id)))
+            .map(|id| {
+                chat.message(id)
+                    .filter(|_| id >= sight.from)
+                    .unwrap_or_else(|| empty(id))
+            })
             .collect();
         Ok(self.messages(chat, sight, messages))
     }
@@ -93,7 +99,10 @@ impl Caller<'_> {
         &self,
         call: tl::functions::messages::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
-        let own: Vec<_> = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel()).collect();
+        let own: Vec<_> = self
+            .visible_chats()
+            .filter(|(chat, _)| !chat.kind.is_channel())
+            .collect();
         let messages: Vec<_> = ids(&call.id)?
             .into_iter()
             .map(|id| {
@@ -104,7 +113,13 @@ impl Caller<'_> {
             })
             .collect();
         let (chats, users) = self.named(&messages);
-        Ok(tl::types::messages::Messages { messages, topics: Vec::new(), chats, users }.into())
+        Ok(tl::types::messages::Messages {
+            messages,
+            topics: Vec::new(),
+            chats,
+            users,
+        }
+        .into())
     }
 
     fn messages(
@@ -147,7 +162,10 @@ impl Caller<'_> {
         }
     }
 
-    fn named(&self, messages: &[tl::enums::Message]) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
+    fn named(
+        &self,
+        messages: &[tl::enums::Message],
+    ) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
         let mut named = Named::default();
         messages.iter().for_each(|message| named.message(message));
         named.told(self)

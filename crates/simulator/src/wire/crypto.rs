@@ -149,6 +149,9 @@ mod tests {
         let plain = server.open(&mut packet.clone()).unwrap();
         assert_eq!(&plain[..28], b"salt and session and message");
         packet[30] ^= 1;
-        assert!(matches!(server.open(&mut packet), Err(WireError::MessageKey)));
+        assert!(matches!(
+            server.open(&mut packet),
+            Err(WireError::MessageKey)
+        ));
     }
 }

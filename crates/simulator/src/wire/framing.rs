@@ -35,7 +35,12 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     pub(crate) async fn accept(mut stream: R) -> Result<Self, WireError> {
         let first = stream.read_u8().await?;
         if first == ABRIDGED_TAG {
-            return Ok(Self { stream, transport: Transport::Abridged, sequence: 0, ahead: None });
+            return Ok(Self {
+                stream,
+                transport: Transport::Abridged,
+                sequence: 0,
+                ahead: None,
+            });
         }
         let mut head = [first, 0, 0, 0];
         stream.read_exact(&mut head[1..]).await?;
@@ -44,7 +49,12 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
         } else {
             (Transport::Full, Some(head))
         };
-        Ok(Self { stream, transport, sequence: 0, ahead })
+        Ok(Self {
+            stream,
+            transport,
+            sequence: 0,
+            ahead,
+        })
     }
 
     /// The transport that the client chose.
@@ -107,7 +117,10 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
         }
         let got = i32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
         if got != self.sequence {
-            return Err(WireError::Sequence { expected: self.sequence, got });
+            return Err(WireError::Sequence {
+                expected: self.sequence,
+                got,
+            });
         }
         self.sequence += 1;
         rest.truncate(body_end);
@@ -125,7 +138,10 @@ pub(crate) struct PacketWriter {
 impl PacketWriter {
     /// A writer for the transport that the client chose.
     pub(crate) fn new(transport: Transport) -> Self {
-        Self { transport, sequence: 0 }
+        Self {
+            transport,
+            sequence: 0,
+        }
     }
 
     /// One payload, ready to be written.

@@ -135,17 +135,29 @@ impl Outgoing {
             }
             None => body.extend_from_slice(result),
         }
-        Self { body, content: true, answer: true }
+        Self {
+            body,
+            content: true,
+            answer: true,
+        }
     }
 
     /// A bare service answer, such as `pong` or `future_salts`.
     pub(crate) fn service(object: &impl Serializable) -> Self {
-        Self { body: object.to_bytes(), content: false, answer: true }
+        Self {
+            body: object.to_bytes(),
+            content: false,
+            answer: true,
+        }
     }
 
     /// A notification which the client acknowledges.
     pub(crate) fn notice(object: &impl Serializable) -> Self {
-        Self { body: object.to_bytes(), content: true, answer: false }
+        Self {
+            body: object.to_bytes(),
+            content: true,
+            answer: false,
+        }
     }
 }
 
@@ -155,7 +167,10 @@ fn gzip(result: &[u8]) -> Option<Vec<u8>> {
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(result.len() / 2), Compression::fast());
     encoder.write_all(result).ok()?;
-    encoder.finish().ok().filter(|packed| packed.len() < result.len())
+    encoder
+        .finish()
+        .ok()
+        .filter(|packed| packed.len() < result.len())
 }
 
 /// Gives ids and sequence numbers to the messages of one session on one connection.
@@ -167,7 +182,13 @@ pub(crate) struct Numbering {
 
 impl Numbering {
     /// The messages as one plaintext; several of them travel in a container.
-    pub(crate) fn packet(&mut self, now: std::time::Duration, salt: i64, session: i64, messages: &[Outgoing]) -> Vec<u8> {
+    pub(crate) fn packet(
+        &mut self,
+        now: std::time::Duration,
+        salt: i64,
+        session: i64,
+        messages: &[Outgoing],
+    ) -> Vec<u8> {
         let mut inner = Vec::new();
         for message in messages {
             let seq_no = self.content * 2 + i32::from(message.content);
@@ -219,7 +240,11 @@ mod tests {
     use super::*;
 
     fn outgoing(content: bool, answer: bool) -> Outgoing {
-        Outgoing { body: 7_u32.to_bytes(), content, answer }
+        Outgoing {
+            body: 7_u32.to_bytes(),
+            content,
+            answer,
+        }
     }
 
     #[test]
@@ -230,14 +255,24 @@ mod tests {
             now,
             1,
             2,
-            &[outgoing(true, true), outgoing(false, true), outgoing(true, false)],
+            &[
+                outgoing(true, true),
+                outgoing(false, true),
+                outgoing(true, false),
+            ],
         );
         let packet = Packet::read(&plain).unwrap();
         assert_eq!((packet.salt, packet.session), (1, 2));
         let mut messages = Vec::new();
         flatten(packet.outer.clone(), &mut messages).unwrap();
-        assert_eq!(messages.iter().map(|m| m.id % 4).collect::<Vec<_>>(), [1, 1, 3]);
-        assert_eq!(messages.iter().map(|m| m.seq_no).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            messages.iter().map(|m| m.id % 4).collect::<Vec<_>>(),
+            [1, 1, 3]
+        );
+        assert_eq!(
+            messages.iter().map(|m| m.seq_no).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         assert!(messages.is_sorted_by(|a, b| a.id < b.id));
         assert!(messages.iter().all(|m| m.id < packet.outer.id));
     }
@@ -246,7 +281,11 @@ mod tests {
     fn a_truncated_container_is_refused() {
         let mut body = CONTAINER_ID.to_bytes();
         3_i32.serialize(&mut body);
-        let message = Message { id: 4, seq_no: 0, body };
+        let message = Message {
+            id: 4,
+            seq_no: 0,
+            body,
+        };
         assert!(flatten(message, &mut Vec::new()).is_err());
     }
 }

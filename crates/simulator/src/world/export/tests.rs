@@ -228,7 +228,8 @@ fn a_file_of_the_export_is_served_and_one_outside_is_not() {
     let json = r#"{"name": "a", "type": "public_channel", "id": 7, "messages": [
       {"id": 1, "type": "message", "date_unixtime": "1", "from_id": "channel7", "photo": "photos/p.jpg", "text": ""},
       {"id": 2, "type": "message", "date_unixtime": "2", "from_id": "channel7", "file": "../../etc/passwd", "text": ""}]}"#;
-    let world = load("files", json).expect("is valid");
+    std::fs::write(place.join("result.json"), json).expect("writes");
+    let world = World::from_export(&place).expect("is valid");
     let Some(tl::enums::MessageMedia::Photo(media)) = message(&world, -1_000_000_000_007, 1).media
     else {
         panic!("a photo")
