@@ -124,16 +124,28 @@ impl Projector {
         &self.client
     }
 
-    /// Makes indices, mappings and aliases as they must be, registers the sink, and releases what was held for a mapping's sake. Rows
-    /// that were written while there was no sink are enqueued for it. Does nothing where all is so.
+    /// Makes indices, mappings and aliases as they must be, registers the sink, and releases what was held for a mapping's sake. Where
+    /// the sink or an index is new, every row is enqueued for it. Does nothing where all is so.
     pub async fn prepare(&self) -> Result<(), Error> {
-        mapping::prepare(&self.client, &self.settings).await?;
-        if outbox::sink(&self.pool, SINK).await?.is_none() {
+        let created = mapping::prepare(&self.client, &self.settings).await?;
+        if created || outbox::sink(&self.pool, SINK).await?.is_none() {
             let registered = outbox::register(&self.pool, SINK).await?;
             reindex::enqueue_all(&self.pool, SINK, &registered, &|_| {}).await?;
         }
         outbox::set_state(&self.pool, SINK, "active", None).await?;
         Ok(())
+    }
+
+    /// Aliases that [`Projector::prepare`] has not made yet, or that were removed since.
+    pub async fn missing_aliases(&self) -> Result<Vec<String>, Error> {
+        let mut missing = Vec::new();
+        for kind in Kind::ALL {
+            let alias = mapping::alias(&self.settings.prefix, kind);
+            if mapping::concrete(&self.client, &alias).await?.is_empty() {
+                missing.push(alias);
+            }
+        }
+        Ok(missing)
     }
 
     /// How many outbox entries the index has still to be told.

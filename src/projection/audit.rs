@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use pages::Pages;
 use pages::Hit;
+pub(super) use pages::Pages;
 
 use super::{Error, Projector, document, mapping};
 use crate::record::{
@@ -197,7 +197,8 @@ impl Projector {
                 match rows.remove(&hit.id) {
                     None => again.push((hit.id, None)),
                     Some(row) => {
-                        let same = hit.version == row.revision && wanted.get(&hit.id).is_none_or(|wanted| document::is_same(wanted, &hit.source));
+                        let same = hit.version == row.revision
+                            && wanted.get(&hit.id).is_none_or(|wanted| document::is_same(wanted, &hit.source));
                         if !same {
                             again.push((hit.id, Some(key_of(kind, &row))));
                         }
@@ -246,13 +247,24 @@ impl Projector {
         Ok(())
     }
 
-    async fn suspects(&self, kind: Kind, alias: &str, part: &[(String, Option<Key>)], deep: bool, found: &mut KindReport) -> Result<Vec<Suspect>, Error> {
+    async fn suspects(
+        &self,
+        kind: Kind,
+        alias: &str,
+        part: &[(String, Option<Key>)],
+        deep: bool,
+        found: &mut KindReport,
+    ) -> Result<Vec<Suspect>, Error> {
         let keys: Vec<(i64, i64)> = part.iter().filter_map(|(_, key)| key.map(|key| (key.key1, key.key2))).collect();
-        let rows: HashMap<(i64, i64), Expected> =
-            record::expected_of(&self.pool, super::SINK, kind, &keys).await?.into_iter().map(|row| ((row.key1, row.key2), row)).collect();
+        let rows: HashMap<(i64, i64), Expected> = record::expected_of(&self.pool, super::SINK, kind, &keys)
+            .await?
+            .into_iter()
+            .map(|row| ((row.key1, row.key2), row))
+            .collect();
         let wanted = if deep { self.documents(kind, &rows.values().cloned().collect::<Vec<_>>()).await? } else { HashMap::new() };
         let ids: Vec<&str> = part.iter().map(|(id, _)| id.as_str()).collect();
-        let mut held: HashMap<String, Hit> = pages::by_ids(&self.client, alias, &ids, deep).await?.into_iter().map(|hit| (hit.id.clone(), hit)).collect();
+        let mut held: HashMap<String, Hit> =
+            pages::by_ids(&self.client, alias, &ids, deep).await?.into_iter().map(|hit| (hit.id.clone(), hit)).collect();
         let mut suspects = Vec::new();
         for (id, key) in part {
             let row = key.and_then(|key| rows.get(&(key.key1, key.key2)));
@@ -276,7 +288,9 @@ impl Projector {
                     }
                     Difference::Stale
                 }
-                (Some(_), Some(hit)) if wanted.get(id).is_some_and(|wanted| !document::is_same(wanted, &hit.source)) => Difference::Altered,
+                (Some(_), Some(hit)) if wanted.get(id).is_some_and(|wanted| !document::is_same(wanted, &hit.source)) => {
+                    Difference::Altered
+                }
                 (Some(_), Some(_)) => continue,
             };
             suspects.push(Suspect { id: id.clone(), key: *key, version: hit.map_or(0, |hit| hit.version), what });

@@ -53,7 +53,8 @@ pub enum Fate {
 
 /// The fate of one item.
 pub fn fate(item: &Item) -> Fate {
-    let (kind, reason) = item.error.as_ref().map_or(("", ""), |error| (error.kind.as_str(), error.reason.as_deref().unwrap_or_default()));
+    let (kind, reason) =
+        item.error.as_ref().map_or(("", ""), |error| (error.kind.as_str(), error.reason.as_deref().unwrap_or_default()));
     let told = || format!("{kind}: {}", reason.chars().take(1000).collect::<String>());
     match item.status {
         200..=299 => Fate::Done,
@@ -62,6 +63,7 @@ pub fn fate(item: &Item) -> Fate {
         409 => Fate::Stale(current_version(reason)),
         400 if kind == "index_closed_exception" || reason.contains("no write index") => Fate::Unavailable(told()),
         400 | 413 => Fate::Refused(told()),
+        404 if reason.contains("require_alias") => Fate::Unavailable(format!("{}; run `telekeep migrate`", told())),
         401 | 403 | 404 => Fate::Unavailable(told()),
         429 | 500..=599 => Fate::Retry(told()),
         _ => Fate::Retry(format!("status {}: {}", item.status, told())),
@@ -99,7 +101,12 @@ pub async fn send(client: &Elasticsearch, alias: &str, batch: Vec<Prepared>, can
             break;
         }
         let lines: Vec<u8> = batch.iter().flat_map(|prepared| prepared.lines.iter().copied()).collect();
-        let reason = match client.bulk(alias, lines, batch.len()).await {
+        // A request that is dropped on the way is as one that was never answered: the outbox keeps its entries.
+        let answer = tokio::select! {
+            answer = client.bulk(alias, lines, batch.len()) => answer,
+            () = cancel.cancelled() => Err(Error::Cancelled),
+        };
+        let reason = match answer {
             Ok(BulkAnswer::Items(items)) => match sort(batch, &items, &mut outcome) {
                 Sorted::Settled => continue,
                 Sorted::Unavailable(reason) => {
@@ -119,7 +126,9 @@ pub async fn send(client: &Elasticsearch, alias: &str, batch: Vec<Prepared>, can
                     continue;
                 }
                 413 => {
-                    outcome.refused.extend(batch.into_iter().map(|prepared| (prepared.entry, "too large for one request (413)".to_owned())));
+                    outcome
+                        .refused
+                        .extend(batch.into_iter().map(|prepared| (prepared.entry, "too large for one request (413)".to_owned())));
                     continue;
                 }
                 429 | 500..=599 => answer.reason(),
@@ -128,6 +137,10 @@ pub async fn send(client: &Elasticsearch, alias: &str, batch: Vec<Prepared>, can
                     break;
                 }
             },
+            Err(Error::Cancelled) => {
+                outcome.waiting = Some("shutting down".to_owned());
+                break;
+            }
             Err(error) => error.to_string(),
         };
         if tried + 1 >= TRIES {

@@ -60,7 +60,10 @@ pub fn of_user(row: PeerRow) -> Document {
 /// Whether the index holds what the record says, apart from what moves without a change.
 pub fn is_same(expected: &Map<String, Value>, found: &Map<String, Value>) -> bool {
     let content = |body: &Map<String, Value>| -> Map<String, Value> {
-        body.iter().filter(|(name, _)| !AS_OF_LAST_CHANGE.contains(&name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+        body.iter()
+            .filter(|(name, _)| !AS_OF_LAST_CHANGE.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     };
     content(expected) == content(found)
 }

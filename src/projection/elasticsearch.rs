@@ -103,7 +103,8 @@ impl Elasticsearch {
             return Err(wrong("it has no host".to_owned()));
         }
         let address = url.as_str().trim_end_matches('/').to_owned();
-        let mut builder = TransportBuilder::new(SingleNodeConnectionPool::new(url)).request_body_compression(true).enable_meta_header(false);
+        let mut builder =
+            TransportBuilder::new(SingleNodeConnectionPool::new(url)).request_body_compression(true).enable_meta_header(false);
         if let Some(credentials) = credentials {
             builder = builder.auth(credentials);
         }
@@ -116,11 +117,19 @@ impl Elasticsearch {
         &self.address
     }
 
-    async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], body: Option<Vec<u8>>, content: &'static str) -> Result<Answer, Error> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+        content: &'static str,
+    ) -> Result<Answer, Error> {
         let unreachable = |source| Error::Unreachable { address: self.address.clone(), source };
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
-        let response = self.transport.send(method, path, headers, Some(query), body, Some(self.timeout)).await.map_err(unreachable)?;
+        let response =
+            self.transport.send(method, path, headers, Some(query), body, Some(self.timeout)).await.map_err(unreachable)?;
         let status = response.status_code().as_u16();
         let text = response.text().await.map_err(unreachable)?;
         // A proxy in between may answer with a page instead of JSON.
@@ -164,7 +173,8 @@ impl Elasticsearch {
         }
         // Servers without their optional modules do not answer at the root.
         let nodes = self.get("/_nodes", &[("filter_path", "nodes.*.version")]).await?;
-        let version = nodes.body["nodes"].as_object().and_then(|nodes| nodes.values().next()).and_then(|node| node["version"].as_str());
+        let version =
+            nodes.body["nodes"].as_object().and_then(|nodes| nodes.values().next()).and_then(|node| node["version"].as_str());
         match version {
             Some(version) => Ok(format!("Elasticsearch {version}")),
             None => Err(self.refused("asking for the version", &nodes)),
@@ -182,13 +192,20 @@ impl Elasticsearch {
 
     /// Sends one bulk to an alias, which must exist: nothing is created by accident.
     pub async fn bulk(&self, alias: &str, lines: Vec<u8>, count: usize) -> Result<BulkAnswer, Error> {
-        let query = [("require_alias", "true"), ("filter_path", "items.*.status,items.*.error.type,items.*.error.reason,error,status")];
+        let query =
+            [("require_alias", "true"), ("filter_path", "items.*.status,items.*.error.type,items.*.error.reason,error,status")];
         let answer = self.send(Method::Post, &format!("/{alias}/_bulk"), &query, Some(lines), "application/x-ndjson").await?;
         if !answer.is_ok() {
             return Ok(BulkAnswer::Refused(answer));
         }
         let body: BulkBody = serde_json::from_value(answer.body).map_err(|source| Error::Answer { what: "a bulk", source })?;
-        let items: Vec<Item> = body.items.into_iter().map(|item| match item { BulkItem::Index(item) | BulkItem::Delete(item) => item }).collect();
+        let items: Vec<Item> = body
+            .items
+            .into_iter()
+            .map(|item| match item {
+                BulkItem::Index(item) | BulkItem::Delete(item) => item,
+            })
+            .collect();
         if items.len() == count {
             return Ok(BulkAnswer::Items(items));
         }

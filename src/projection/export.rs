@@ -31,7 +31,10 @@ pub fn documents_of_record(pool: &PgPool, chat: i64) -> impl Stream<Item = Resul
 
 impl Projector {
     /// A chat's messages as documents from the index, by message id, with their `_id`, as of one moment.
-    pub async fn documents_of_index(&self, chat: i64) -> Result<impl Stream<Item = Result<Map<String, Value>, Error>> + Send + use<>, Error> {
+    pub async fn documents_of_index(
+        &self,
+        chat: i64,
+    ) -> Result<impl Stream<Item = Result<Map<String, Value>, Error>> + Send + use<>, Error> {
         let alias = mapping::alias(&self.settings.prefix, Kind::Message);
         self.client.refresh(&alias).await?;
         let pages = Pages::open(&self.client, &alias, Kind::Message, json!({ "term": { "chat_id": chat } }), true).await?;
@@ -47,7 +50,11 @@ impl Projector {
     }
 
     /// A chat's messages as documents, from where one asks.
-    pub async fn documents_of(&self, chat: i64, from: Source) -> Result<futures::stream::BoxStream<'static, Result<Map<String, Value>, Error>>, Error> {
+    pub async fn documents_of(
+        &self,
+        chat: i64,
+        from: Source,
+    ) -> Result<futures::stream::BoxStream<'static, Result<Map<String, Value>, Error>>, Error> {
         Ok(match from {
             Source::Record => Box::pin(documents_of_record(&self.pool, chat)),
             Source::Index => Box::pin(self.documents_of_index(chat).await?),

@@ -113,7 +113,7 @@ fn message(cjk: bool) -> Map<String, Value> {
 
 fn chat(cjk: bool) -> Map<String, Value> {
     object(json!({
-        "chat_id": long(), "type": keyword(), "title": text(cjk), "username": username(), "usernames": username(), "photo": kept(),
+        "chat_id": long(), "type": keyword(), "title": text(cjk), "username": username(), "usernames": username(), "photo": keyword(),
         "description": text(cjk), "invite_link": told(), "pinned_message_id": long(), "members_count": long(), "online_count": long(),
         "is_verified": boolean(), "is_restricted": boolean(), "is_scam": boolean(), "is_fake": boolean(), "is_support": boolean(),
         "is_forum": boolean(), "noforwards": boolean(), "restriction_reason": kept(), "link_chat_id": long(),
@@ -126,7 +126,7 @@ fn user(cjk: bool) -> Map<String, Value> {
     object(json!({
         "user_id": long(), "is_deleted": boolean(), "is_bot": boolean(), "is_verified": boolean(), "is_restricted": boolean(),
         "is_scam": boolean(), "is_fake": boolean(), "is_support": boolean(), "is_premium": boolean(), "first_name": text(cjk),
-        "last_name": text(cjk), "username": username(), "usernames": username(), "description": text(cjk), "photo": kept(),
+        "last_name": text(cjk), "username": username(), "usernames": username(), "description": text(cjk), "photo": keyword(),
         "restriction_reason": kept(), "status": kept(), "language_code": keyword(), "first_seen": date(), "last_seen": date(),
         "update_time": date(),
         // only where configured
@@ -139,9 +139,11 @@ pub fn alias(prefix: &str, kind: Kind) -> String {
     format!("{prefix}-{kind}")
 }
 
-/// Makes sure that every kind has its index behind its alias, with all fields of today. Does nothing where that is so.
-pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<(), Error> {
+/// Makes sure that every kind has its index behind its alias, with all fields of today. Does nothing where that is so. Gives whether
+/// an index is new, and so empty.
+pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<bool, Error> {
     let cjk = has_cjk(client).await?;
+    let mut created = false;
     for kind in Kind::ALL {
         let alias = alias(&settings.prefix, kind);
         if concrete(client, &alias).await?.is_empty() {
@@ -150,6 +152,7 @@ pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<(), 
                 Some(version) => point(client, &alias, &format!("{alias}-v{version}")).await?,
                 None => {
                     create(client, settings, kind, &format!("{alias}-v1"), &alias, cjk).await?;
+                    created = true;
                     continue;
                 }
             }
@@ -164,11 +167,18 @@ pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<(), 
             return Err(Error::Mapping { alias, reason: answer.reason() });
         }
     }
-    Ok(())
+    Ok(created)
 }
 
 /// Creates one concrete index behind an alias.
-pub async fn create(client: &Elasticsearch, settings: &Settings, kind: Kind, index: &str, alias: &str, cjk: bool) -> Result<(), Error> {
+pub async fn create(
+    client: &Elasticsearch,
+    settings: &Settings,
+    kind: Kind,
+    index: &str,
+    alias: &str,
+    cjk: bool,
+) -> Result<(), Error> {
     let body = json!({
         "settings": { "index": { "number_of_shards": settings.shards, "number_of_replicas": settings.replicas, "refresh_interval": settings.refresh_interval } },
         "mappings": { "dynamic": "strict", "properties": properties(kind, cjk) },
@@ -179,7 +189,9 @@ pub async fn create(client: &Elasticsearch, settings: &Settings, kind: Kind, ind
         return Ok(());
     }
     // Another process was faster.
-    if answer.error_type() == "resource_already_exists_exception" && concrete(client, alias).await?.iter().any(|found| found == index) {
+    if answer.error_type() == "resource_already_exists_exception"
+        && concrete(client, alias).await?.iter().any(|found| found == index)
+    {
         return Ok(());
     }
     if answer.error_type() == "invalid_alias_name_exception" {
@@ -212,7 +224,11 @@ pub async fn concrete(client: &Elasticsearch, alias: &str) -> Result<Vec<String>
 pub async fn versions(client: &Elasticsearch, alias: &str) -> Result<Vec<u32>, Error> {
     let answer = client.get(&format!("/{alias}-v*"), &[("filter_path", "*.aliases")]).await?;
     match answer.status {
-        200 => Ok(answer.body.as_object().map(|indices| indices.keys().filter_map(|name| name.strip_prefix(alias)?.strip_prefix("-v")?.parse().ok()).collect()).unwrap_or_default()),
+        200 => Ok(answer
+            .body
+            .as_object()
+            .map(|indices| indices.keys().filter_map(|name| name.strip_prefix(alias)?.strip_prefix("-v")?.parse().ok()).collect())
+            .unwrap_or_default()),
         404 => Ok(Vec::new()),
         _ => Err(client.refused("listing indices", &answer)),
     }

@@ -38,7 +38,12 @@ impl std::fmt::Display for Progress {
 const PAGE: i64 = 5_000;
 
 /// Enqueues every row of the record for a sink.
-pub(super) async fn enqueue_all(pool: &PgPool, sink: &str, registered: &str, progress: &(impl Fn(Progress) + Sync)) -> Result<i64, Error> {
+pub(super) async fn enqueue_all(
+    pool: &PgPool,
+    sink: &str,
+    registered: &str,
+    progress: &(impl Fn(Progress) + Sync),
+) -> Result<i64, Error> {
     while !outbox::older_transactions_are_over(pool, registered).await? {
         progress(Progress::Waiting);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -74,7 +79,8 @@ impl Projector {
 
     async fn rebuild(&self, cancel: &CancellationToken, progress: &(impl Fn(Progress) + Sync)) -> Result<(), Error> {
         let prefix = format!("{SINK}:v");
-        let begun = outbox::sinks(&self.pool).await?.into_iter().find_map(|sink| sink.name.strip_prefix(&prefix)?.parse::<u32>().ok());
+        let begun =
+            outbox::sinks(&self.pool).await?.into_iter().find_map(|sink| sink.name.strip_prefix(&prefix)?.parse::<u32>().ok());
         let version = match begun {
             Some(version) => version,
             None => self.next_version().await?,
@@ -90,7 +96,9 @@ impl Projector {
         }
         let registered = outbox::register(&self.pool, &sink).await?;
         enqueue_all(&self.pool, &sink, &registered, progress).await?;
-        self.drained(&sink, None, cancel, |left| progress(Progress::Left(left))).await?;
+        // What is written from here on is as fresh in the new index as in the old one, and moves to the main sink below.
+        let enqueued = outbox::now(&self.pool).await?;
+        self.drained(&sink, enqueued, cancel, |left| progress(Progress::Left(left))).await?;
         self.swap(version).await?;
         outbox::merge_into(&self.pool, &sink, SINK).await?;
         for kind in Kind::ALL {
@@ -127,21 +135,18 @@ impl Projector {
         if answer.is_ok() { Ok(()) } else { Err(self.client.refused("swapping the aliases", &answer)) }
     }
 
-    /// Waits until a sink has nothing left, or nothing of before a moment. Errors: the sink waits or is held for longer than a minute.
+    /// Waits until a sink has nothing left of before a moment. Errors: the sink waits or is held for longer than a minute.
     pub(super) async fn drained(
         &self,
         sink: &str,
-        until: Option<chrono::DateTime<chrono::Utc>>,
+        until: chrono::DateTime<chrono::Utc>,
         cancel: &CancellationToken,
         left: impl Fn(i64),
     ) -> Result<(), Error> {
         let mut without_progress = 0;
         let mut before = i64::MAX;
         loop {
-            let backlog = match until {
-                Some(until) => outbox::backlog_until(&self.pool, sink, until).await?,
-                None => outbox::backlog(&self.pool, sink).await?,
-            };
+            let backlog = outbox::backlog_until(&self.pool, sink, until).await?;
             left(backlog);
             if backlog == 0 {
                 return Ok(());

@@ -43,10 +43,21 @@ impl Projector {
         let mut working: HashMap<String, tokio::task::AbortHandle> = HashMap::new();
         let mut tasks = JoinSet::new();
         let mut database_away = false;
+        let mut unprepared = false;
         while !cancel.is_cancelled() {
             match outbox::sinks(&self.pool).await {
                 Ok(sinks) => {
                     database_away = false;
+                    if !sinks.iter().any(|sink| sink.name == SINK) {
+                        // Elasticsearch was away when the tables were made: what is written meanwhile is enqueued then.
+                        match self.prepare().await {
+                            Err(error) if !unprepared => {
+                                unprepared = true;
+                                tracing::warn!(%error, "the index cannot be prepared yet; collecting goes on");
+                            }
+                            _ => {}
+                        }
+                    }
                     for sink in sinks.into_iter().filter(|sink| sink.name.split(':').next() == Some(SINK)) {
                         if working.get(&sink.name).is_none_or(tokio::task::AbortHandle::is_finished) {
                             let (projector, cancel, name) = (self.clone(), cancel.clone(), sink.name.clone());
@@ -92,7 +103,7 @@ impl Projector {
                 // The operator released it.
                 standing = Standing::default();
             }
-            said.get_or_insert((row.state, row.detail));
+            said = Some((row.state, row.detail));
             let in_flight = if standing.waiting.is_some() { 1 } else { self.settings.in_flight };
             let limit = self.settings.bulk_documents * in_flight;
             let held: Vec<Kind> = standing.held.keys().copied().collect();
@@ -142,7 +153,9 @@ impl Projector {
                 _ => batches.push((entry.key.kind, vec![entry])),
             }
         }
-        let mut outcomes = stream::iter(batches).map(|(kind, batch)| self.send_batch(sink, kind, batch, cancel)).buffer_unordered(in_flight.max(1));
+        let mut outcomes = stream::iter(batches)
+            .map(|(kind, batch)| self.send_batch(sink, kind, batch, cancel))
+            .buffer_unordered(in_flight.max(1));
         let mut waiting = None;
         while let Some(outcome) = outcomes.next().await {
             let (kind, outcome) = outcome?;
@@ -156,14 +169,25 @@ impl Projector {
             } else if !outcome.refused.is_empty() {
                 let moved = outbox::bury(&self.pool, sink, &outcome.refused).await?;
                 // The reason may quote a message: it stays in the table.
-                tracing::warn!(sink, kind = kind.as_str(), documents = moved, "documents were refused; see `telekeep dead-letter list`");
+                tracing::warn!(
+                    sink,
+                    kind = kind.as_str(),
+                    documents = moved,
+                    "documents were refused; see `telekeep dead-letter list`"
+                );
             }
             waiting = outcome.waiting.or(waiting);
         }
         Ok(waiting)
     }
 
-    async fn send_batch(&self, sink: &str, kind: Kind, batch: Vec<Entry>, cancel: &CancellationToken) -> Result<(Kind, Outcome), Error> {
+    async fn send_batch(
+        &self,
+        sink: &str,
+        kind: Kind,
+        batch: Vec<Entry>,
+        cancel: &CancellationToken,
+    ) -> Result<(Kind, Outcome), Error> {
         let (prepared, empty) = self.prepare_batch(kind, &batch).await?;
         let target = self.target(sink, kind);
         let mut all = Outcome { done: empty, ..Outcome::default() };
@@ -250,8 +274,10 @@ impl Projector {
                 let revision = now.get(&(entry.key.key1, entry.key.key2)).copied();
                 match (revision, version) {
                     (Some(revision), Some(version)) if revision >= *version => done.push(*entry),
+                    // The index holds what the record never said, or does not tell.
                     (_, version) => {
-                        let version = version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version}"));
+                        let version =
+                            version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version}"));
                         diverged.push((*entry, format!("divergence: the index holds {version}, the record has revision {}; run `telekeep audit --repair`", revision.unwrap_or(0))));
                     }
                 }
@@ -259,7 +285,11 @@ impl Projector {
         }
         if !diverged.is_empty() {
             let count = outbox::bury(&self.pool, sink, &diverged).await?;
-            tracing::warn!(sink, documents = count, "the index holds versions that the record never reached; run `telekeep audit`");
+            tracing::warn!(
+                sink,
+                documents = count,
+                "the index holds versions that the record never reached; run `telekeep audit`"
+            );
         }
         outbox::remove(&self.pool, sink, &done).await?;
         Ok(())
@@ -282,8 +312,14 @@ impl Projector {
         let before = said.as_ref().map_or("active", |(state, _)| state.as_str());
         match state {
             _ if before == state => {}
-            "waiting" => tracing::warn!(sink, reason = standing.waiting.as_deref(), "Elasticsearch takes nothing: the outbox keeps everything and waits"),
-            "held" => tracing::error!(sink, kinds = ?standing.held.keys().collect::<Vec<_>>(), "too many documents are refused: the kind is held; see `telekeep doctor`, then `telekeep migrate` or `reindex`"),
+            "waiting" => tracing::warn!(
+                sink,
+                reason = standing.waiting.as_deref(),
+                "Elasticsearch takes nothing: the outbox keeps everything and waits"
+            ),
+            "held" => {
+                tracing::error!(sink, kinds = ?standing.held.keys().collect::<Vec<_>>(), "too many documents are refused: the kind is held; see `telekeep doctor`, then `telekeep migrate` or `reindex`")
+            }
             _ => tracing::info!(sink, "Elasticsearch takes documents again"),
         }
         outbox::set_state(&self.pool, sink, state, now.1.as_deref()).await?;
@@ -299,5 +335,8 @@ fn one_line(text: &str) -> String {
 /// What a sink's detail says of held kinds, as [`Projector::say`] wrote it.
 fn held_kinds(detail: Option<&str>) -> BTreeMap<Kind, String> {
     let lines = detail.unwrap_or_default().lines();
-    lines.filter_map(|line| line.split_once(": ")).filter_map(|(kind, reason)| Some((Kind::parse(kind)?, reason.to_owned()))).collect()
+    lines
+        .filter_map(|line| line.split_once(": "))
+        .filter_map(|(kind, reason)| Some((Kind::parse(kind)?, reason.to_owned())))
+        .collect()
 }

@@ -47,10 +47,14 @@ fn peers(kind: Kind) -> (String, &'static str) {
 /// The end of the next block of rows after a place. None: less than a block is left.
 pub async fn block_end(pool: &PgPool, kind: Kind, after: Place, rows: i64) -> Result<Option<Place>, sqlx::Error> {
     let statement = match kind {
-        Kind::Message => "select chat_id, message_id from message where chat_id is not null and (chat_id, message_id) > ($1, $2)
-                          order by chat_id, message_id offset $3 limit 1",
+        Kind::Message => {
+            "select chat_id, message_id from message where chat_id is not null and (chat_id, message_id) > ($1, $2)
+                          order by chat_id, message_id offset $3 limit 1"
+        }
         Kind::Chat => "select chat_id, 0::bigint from chat where chat_id > $1 and $2 is not null order by 1 offset $3 limit 1",
-        Kind::User => "select user_id, 0::bigint from telegram_user where user_id > $1 and $2 is not null order by 1 offset $3 limit 1",
+        Kind::User => {
+            "select user_id, 0::bigint from telegram_user where user_id > $1 and $2 is not null order by 1 offset $3 limit 1"
+        }
     };
     sqlx::query_as(statement).bind(after.0).bind(after.1).bind(rows - 1).fetch_optional(pool).await
 }
@@ -58,7 +62,9 @@ pub async fn block_end(pool: &PgPool, kind: Kind, after: Place, rows: i64) -> Re
 /// What the sink should hold after one place and up to another.
 pub async fn expected(pool: &PgPool, sink: &str, kind: Kind, after: Place, until: Place) -> Result<Vec<Expected>, sqlx::Error> {
     let statement = match kind {
-        Kind::Message => format!("{MESSAGES} where m.chat_id is not null and (m.chat_id, m.message_id) > ($2, $3) and (m.chat_id, m.message_id) <= ($4, $5)"),
+        Kind::Message => format!(
+            "{MESSAGES} where m.chat_id is not null and (m.chat_id, m.message_id) > ($2, $3) and (m.chat_id, m.message_id) <= ($4, $5)"
+        ),
         Kind::Chat | Kind::User => {
             let (select, id) = peers(kind);
             format!("{select} where t.{id} > $2 and $3 is not null and t.{id} <= $4 and $5 is not null")
@@ -79,7 +85,9 @@ pub async fn expected_of(pool: &PgPool, sink: &str, kind: Kind, keys: &[(i64, i6
     let firsts: Vec<i64> = keys.iter().map(|key| key.0).collect();
     let seconds: Vec<i64> = keys.iter().map(|key| key.1).collect();
     let statement = match kind {
-        Kind::Message => format!("{MESSAGES} join unnest($2::bigint[], $3::bigint[]) as k (b, i) on m.box_id = k.b and m.message_id = k.i where m.chat_id is not null"),
+        Kind::Message => format!(
+            "{MESSAGES} join unnest($2::bigint[], $3::bigint[]) as k (b, i) on m.box_id = k.b and m.message_id = k.i where m.chat_id is not null"
+        ),
         Kind::Chat | Kind::User => {
             let (select, id) = peers(kind);
             format!("{select} join unnest($2::bigint[], $3::bigint[]) as k (b, i) on t.{id} = k.b")
@@ -120,7 +128,13 @@ pub async fn raise(pool: &PgPool, rows: &[(Key, i64)]) -> Result<u64, sqlx::Erro
              select s.name, $4, r.key1, r.key2, r.revision from raised r cross join sink s order by 1, 2, 3, 4
              on conflict (sink, kind, key1, key2) do update set revision = greatest(outbox.revision, excluded.revision)"
         );
-        sqlx::query(AssertSqlSafe(statement)).bind(&firsts).bind(&seconds).bind(&versions).bind(kind.as_str()).execute(pool).await?;
+        sqlx::query(AssertSqlSafe(statement))
+            .bind(&firsts)
+            .bind(&seconds)
+            .bind(&versions)
+            .bind(kind.as_str())
+            .execute(pool)
+            .await?;
         raised += of_kind.len() as u64;
     }
     Ok(raised)

@@ -82,7 +82,8 @@ pub struct DeadLetter {
 
 fn key_of(row: &PgRow) -> Result<Key, sqlx::Error> {
     let name: &str = row.try_get("kind")?;
-    let kind = Kind::parse(name).ok_or_else(|| sqlx::Error::Decode(format!("unknown document kind {name:?} in the outbox").into()))?;
+    let kind =
+        Kind::parse(name).ok_or_else(|| sqlx::Error::Decode(format!("unknown document kind {name:?} in the outbox").into()))?;
     Ok(Key { kind, key1: row.try_get("key1")?, key2: row.try_get("key2")? })
 }
 
@@ -119,7 +120,8 @@ pub async fn sinks(pool: &PgPool) -> Result<Vec<Sink>, sqlx::Error> {
 
 /// One sink.
 pub async fn sink(pool: &PgPool, name: &str) -> Result<Option<Sink>, sqlx::Error> {
-    let row = sqlx::query("select name, state, detail, updated_at from sink where name = $1").bind(name).fetch_optional(pool).await?;
+    let row =
+        sqlx::query("select name, state, detail, updated_at from sink where name = $1").bind(name).fetch_optional(pool).await?;
     row.as_ref().map(sink_of).transpose()
 }
 
@@ -235,7 +237,11 @@ pub async fn backlog(pool: &PgPool, sink: &str) -> Result<i64, sqlx::Error> {
 
 /// How many entries a sink has that are at least as old as that moment.
 pub async fn backlog_until(pool: &PgPool, sink: &str, until: DateTime<Utc>) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select count(*) from outbox where sink = $1 and created_at <= $2").bind(sink).bind(until).fetch_one(pool).await
+    sqlx::query_scalar("select count(*) from outbox where sink = $1 and created_at <= $2")
+        .bind(sink)
+        .bind(until)
+        .fetch_one(pool)
+        .await
 }
 
 /// The database's clock.
@@ -244,7 +250,13 @@ pub async fn now(pool: &PgPool) -> Result<DateTime<Utc>, sqlx::Error> {
 }
 
 /// Enqueues the next rows of a kind after a key, whatever the sink holds of them. Gives the last key and how many there were.
-pub async fn enqueue_next(pool: &PgPool, sink: &str, kind: Kind, after: (i64, i64), limit: i64) -> Result<Option<((i64, i64), i64)>, sqlx::Error> {
+pub async fn enqueue_next(
+    pool: &PgPool,
+    sink: &str,
+    kind: Kind,
+    after: (i64, i64),
+    limit: i64,
+) -> Result<Option<((i64, i64), i64)>, sqlx::Error> {
     let (table, key1, key2) = match kind {
         Kind::Chat => ("chat", "chat_id", "0::bigint"),
         Kind::Message => ("message", "box_id", "message_id"),
@@ -296,7 +308,10 @@ pub async fn merge_into(pool: &PgPool, sink: &str, heir: &str) -> Result<(), sql
     .execute(&mut *tx)
     .await?;
     sqlx::query("delete from sink where name = $1").bind(sink).execute(&mut *tx).await?;
-    sqlx::query("update sink set state = 'active', detail = null, updated_at = now() where name = $1").bind(heir).execute(&mut *tx).await?;
+    sqlx::query("update sink set state = 'active', detail = null, updated_at = now() where name = $1")
+        .bind(heir)
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await
 }
 
@@ -339,7 +354,9 @@ pub async fn retry_dead_letters(pool: &PgPool, kind: Option<Kind>) -> Result<u64
     .bind(kind.map(Kind::as_str))
     .execute(&mut *tx)
     .await?;
-    sqlx::query("update sink set state = 'active', detail = null, updated_at = now() where state = 'held'").execute(&mut *tx).await?;
+    sqlx::query("update sink set state = 'active', detail = null, updated_at = now() where state = 'held'")
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(done.rows_affected())
 }

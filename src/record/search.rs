@@ -147,7 +147,8 @@ fn closed(headline: &str) -> String {
     for (at, &c) in chars.iter().enumerate() {
         match c {
             '\u{1}' => {
-                let touching = at.checked_sub(1).and_then(|i| chars.get(i)).is_some_and(|&c| writes_no_spaces(c)) && chars.get(at + 1).is_some_and(|&c| writes_no_spaces(c));
+                let touching = at.checked_sub(1).and_then(|i| chars.get(i)).is_some_and(|&c| writes_no_spaces(c))
+                    && chars.get(at + 1).is_some_and(|&c| writes_no_spaces(c));
                 out.push_str(if touching { "" } else { "</em> <em>" });
             }
             ' ' if touches_cjk(&chars, at) => {}

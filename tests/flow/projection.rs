@@ -26,7 +26,10 @@ struct World {
 /// Runs a test in a world, and removes its indices whatever comes of it.
 async fn in_world<F: Future<Output = ()>>(pool: PgPool, test: impl FnOnce(std::sync::Arc<World>) -> F) {
     let url = std::env::var("ELASTICSEARCH_URL").unwrap_or_default();
-    assert!(!url.is_empty(), "ELASTICSEARCH_URL is not set: these tests need a real Elasticsearch. Run eval \"$(scripts/up)\" first");
+    assert!(
+        !url.is_empty(),
+        "ELASTICSEARCH_URL is not set: these tests need a real Elasticsearch. Run eval \"$(scripts/up)\" first"
+    );
     let prefix = format!("flow-{}", uuid::Uuid::new_v4().simple());
     let settings = Settings { prefix, ..Settings::new(url) };
     let index = Projector::new(pool.clone(), settings.clone()).expect("the address can be used");
@@ -51,7 +54,12 @@ impl World {
     }
 
     async fn writes(&self, id: i64, body: Value) {
-        let spaced: String = body["text"].as_str().unwrap_or_default().chars().flat_map(|c| if c > '\u{2e80}' { vec![' ', c, ' '] } else { vec![c] }).collect();
+        let spaced: String = body["text"]
+            .as_str()
+            .unwrap_or_default()
+            .chars()
+            .flat_map(|c| if c > '\u{2e80}' { vec![' ', c, ' '] } else { vec![c] })
+            .collect();
         sqlx::query(
             "with written as (
                 insert into message (box_id, message_id, chat_id, date, body, content_hash, via, search)
@@ -165,7 +173,10 @@ async fn a_refused_document_is_a_dead_letter_and_the_rest_proceeds(pool: PgPool)
         world.writes(13, json!({ "text": "odd", "views": 3 })).await;
         world.projects().await;
         assert_eq!(world.holds(Source::Index).await.len(), 30);
-        assert!(outbox::dead_letters(&world.pool, 10).await.expect("dead letters").is_empty(), "a later state replaces what was refused");
+        assert!(
+            outbox::dead_letters(&world.pool, 10).await.expect("dead letters").is_empty(),
+            "a later state replaces what was refused"
+        );
     })
     .await;
 }
@@ -208,7 +219,11 @@ async fn a_lower_version_never_overwrites(pool: PgPool) {
         world.projects().await;
         assert_eq!(world.holds(Source::Index).await[0]["text"], "from elsewhere");
         let dead = outbox::dead_letters(&world.pool, 10).await.expect("dead letters");
-        assert!(dead[0].reason.starts_with("divergence: the index holds version 9, the record has revision 2"), "{}", dead[0].reason);
+        assert!(
+            dead[0].reason.starts_with("divergence: the index holds version 9, the record has revision 2"),
+            "{}",
+            dead[0].reason
+        );
         assert_eq!(outbox::retry_dead_letters(&world.pool, None).await.expect("retried"), 1);
         // Once the record has passed the index's version, it wins.
         sqlx::query("update message set revision = 10").execute(&world.pool).await.expect("raised");
@@ -259,7 +274,11 @@ async fn a_reindex_brings_the_same_documents(pool: PgPool) {
         world.projects().await;
         let before = world.holds(Source::Index).await;
         let swapped = std::sync::atomic::AtomicBool::new(false);
-        let progress = |progress| if progress == Progress::Swapped { swapped.store(true, std::sync::atomic::Ordering::Relaxed) };
+        let progress = |progress| {
+            if progress == Progress::Swapped {
+                swapped.store(true, std::sync::atomic::Ordering::Relaxed)
+            }
+        };
         world.index.reindex(&CancellationToken::new(), progress).await.expect("a reindex");
         assert!(swapped.into_inner());
         assert_eq!(world.holds(Source::Index).await, before);
@@ -270,6 +289,105 @@ async fn a_reindex_brings_the_same_documents(pool: PgPool) {
         world.says(301, "after").await;
         world.projects().await;
         assert_eq!(world.holds(Source::Index).await.len(), 301);
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn nothing_written_during_a_reindex_is_lost(pool: PgPool) {
+    in_world(pool, async |world| {
+        world.index.prepare().await.expect("indices");
+        for id in 1..=50 {
+            world.says(id, "before").await;
+        }
+        let cancel = CancellationToken::new();
+        let over = CancellationToken::new();
+        let ((), last) = tokio::join!(
+            async {
+                world.index.reindex(&cancel, |_| {}).await.expect("a reindex");
+                over.cancel();
+            },
+            async {
+                let mut id = 50;
+                while !over.is_cancelled() {
+                    id += 1;
+                    world.says(id, "meanwhile").await;
+                    world.says(id % 50 + 1, &format!("edited when {id} was new")).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                id
+            }
+        );
+        world.projects().await;
+        let index = world.holds(Source::Index).await;
+        assert_eq!(index.len() as i64, last);
+        assert_eq!(world.holds(Source::Record).await, index);
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn without_a_server_the_outbox_waits_and_says_so(pool: PgPool) {
+    in_world(pool, async |world| {
+        world.index.prepare().await.expect("indices");
+        world.says(1, "patience").await;
+        // Nobody listens on the discard port.
+        let away = Settings { url: "http://127.0.0.1:9".to_owned(), ..world.settings.clone() };
+        let away = Projector::new(world.pool.clone(), away).expect("an address");
+        let error = away.search("patience", 1).await.expect_err("nobody answers").to_string();
+        assert!(error.starts_with("Elasticsearch at http://127.0.0.1:9 does not answer"), "{error}");
+        let stop = CancellationToken::new();
+        let (_, ()) = tokio::join!(away.run(stop.clone()), async {
+            while world.sink().await.state != "waiting" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            stop.cancel();
+        });
+        assert_eq!(world.index.backlog().await.expect("the backlog"), 1);
+        world.projects().await;
+        assert_eq!(world.holds(Source::Index).await.len(), 1);
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn every_field_has_its_place(pool: PgPool) {
+    in_world(pool, async |world| {
+        world.index.prepare().await.expect("indices");
+        let full = json!({
+            "text": "all of it", "text_language": "eng", "entities": [{ "type": "bold", "offset": 0, "length": 3 }], "links": ["https://x.org"],
+            "mentions": ["hari"], "hashtags": ["books"], "cashtags": ["TON"], "buttons": [{ "text": "go", "url": "https://x.org" }],
+            "from_user_id": 1, "sender_chat_id": -2, "author_signature": "Hari", "via_bot_id": 3, "reply_to_message_id": 4, "reply_to_chat_id": -5,
+            "thread_id": 6, "forward_from_id": 7, "forward_from_chat_id": -8, "forward_from_message_id": 9, "forward_send_name": "x",
+            "forward_signature": "y", "forward_date": "2020-09-13T12:26:40Z", "media": true, "media_type": "photo", "media_group_id": 10,
+            "media_id": "photo_11", "poll": { "question": "?", "answers": [{ "text": "yes" }] }, "location": { "lat": 1.5, "lon": 2.5 },
+            "contact": { "first_name": "Hari" }, "webpage": { "url": "https://x.org" }, "service": { "action": "pin_message", "user_ids": [1] },
+            "views": 1, "forwards": 2, "reply_count": 3, "reactions": [{ "reaction": "👍", "count": 4 }], "silent": true, "post": true,
+            "pinned": false, "noforwards": false, "ttl": 86400,
+        });
+        world.writes(1, full).await;
+        world.says(2, "gone in between").await;
+        world.says(3, "gone at once").await;
+        sqlx::query("update message set deleted_at = '2026-01-02', deleted_after = '2026-01-01' where message_id = 2").execute(&world.pool).await.expect("deleted");
+        sqlx::query("update message set deleted_at = '2026-01-02', raw_reason = 'constructor 0x1 is unknown', body = null where message_id = 3").execute(&world.pool).await.expect("deleted");
+        sqlx::query("insert into chat (chat_id, type, body, content_hash, via) values (-5, 'forum', $1, '\\x01', 'history')")
+            .bind(json!({ "title": "T", "username": "t", "usernames": ["t"], "photo": 12345, "description": "d", "invite_link": "https://t.me/+x",
+                "pinned_message_id": 1, "members_count": 2, "online_count": 1, "is_verified": true, "restriction_reason": ["all: x"],
+                "created_date": "2020-09-13T12:26:40Z", "slow_mode_seconds": 5, "link_chat_id": -6 }))
+            .execute(&world.pool).await.expect("a chat");
+        sqlx::query("insert into telegram_user (user_id, body, content_hash, via) values (5, $1, '\\x01', 'history')")
+            .bind(json!({ "first_name": "Hari", "photo": "12345", "status": { "type": "recently" }, "usernames": ["hari"], "is_bot": false }))
+            .execute(&world.pool).await.expect("a user");
+        sqlx::query("insert into outbox (sink, kind, key1, revision) values ('elasticsearch', 'chat', -5, 1), ('elasticsearch', 'user', 5, 1)")
+            .execute(&world.pool).await.expect("entries");
+        world.projects().await;
+        let dead = outbox::dead_letters(&world.pool, 10).await.expect("dead letters");
+        assert!(dead.is_empty(), "{dead:?}");
+        let report = world.audit(true, false).await;
+        assert_eq!((report.differences(), report.kinds.iter().map(|kind| kind.checked).sum::<u64>()), (0, 5));
+        let index = world.holds(Source::Index).await;
+        assert_eq!(index[1]["deleted_between"], json!({ "gte": "2026-01-01T00:00:00Z", "lte": "2026-01-02T00:00:00Z" }));
+        assert_eq!((&index[2]["deleted_at"], &index[2]["raw_reason"]), (&json!("2026-01-02T00:00:00Z"), &json!("constructor 0x1 is unknown")));
     })
     .await;
 }

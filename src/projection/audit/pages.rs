@@ -36,7 +36,13 @@ pub(in crate::projection) struct Pages {
 
 impl Pages {
     /// Opens a point in time. Errors: there is no such alias.
-    pub(in crate::projection) async fn open(client: &Elasticsearch, alias: &str, kind: Kind, query: Value, deep: bool) -> Result<Self, Error> {
+    pub(in crate::projection) async fn open(
+        client: &Elasticsearch,
+        alias: &str,
+        kind: Kind,
+        query: Value,
+        deep: bool,
+    ) -> Result<Self, Error> {
         let answer = client.post(&format!("/{alias}/_pit"), &[("keep_alive", KEEP_ALIVE)], &Value::Null).await?;
         let Some(point_in_time) = answer.body["id"].as_str() else {
             return Err(match answer.status {
@@ -50,7 +56,10 @@ impl Pages {
             Kind::User => &["user_id"],
         };
         // A document without its keys comes last, as one that the record does not have.
-        let sort = fields.iter().map(|field| json!({ *field: { "order": "asc", "missing": "_last" } })).chain([json!({ "_shard_doc": "asc" })]);
+        let sort = fields
+            .iter()
+            .map(|field| json!({ *field: { "order": "asc", "missing": "_last" } }))
+            .chain([json!({ "_shard_doc": "asc" })]);
         Ok(Self {
             client: client.clone(),
             point_in_time: point_in_time.to_owned(),
@@ -137,12 +146,18 @@ fn read(mut hit: Value, place: Place) -> Option<Hit> {
 }
 
 /// The documents with these ids as they are now, refreshed or not.
-pub(in crate::projection) async fn by_ids(client: &Elasticsearch, alias: &str, ids: &[&str], deep: bool) -> Result<Vec<Hit>, Error> {
+pub(in crate::projection) async fn by_ids(
+    client: &Elasticsearch,
+    alias: &str,
+    ids: &[&str],
+    deep: bool,
+) -> Result<Vec<Hit>, Error> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let source = if deep { "true" } else { "false" };
-    let mut answer = client.post(&format!("/{alias}/_mget"), &[("realtime", "true"), ("_source", source)], &json!({ "ids": ids })).await?;
+    let mut answer =
+        client.post(&format!("/{alias}/_mget"), &[("realtime", "true"), ("_source", source)], &json!({ "ids": ids })).await?;
     let docs = match answer.body["docs"].take() {
         Value::Array(docs) if answer.is_ok() => docs,
         _ => return Err(client.refused("reading documents by id", &answer)),

@@ -41,7 +41,7 @@ impl Projector {
     pub(super) async fn settles(&self, options: AuditOptions, cancel: &CancellationToken) -> Result<bool, Error> {
         for _ in 0..ROUNDS {
             let until = outbox::now(&self.pool).await?;
-            self.drained(SINK, Some(until), cancel, |_| {}).await?;
+            self.drained(SINK, until, cancel, |_| {}).await?;
             if self.look(options, cancel).await?.differences() == 0 {
                 return Ok(true);
             }
