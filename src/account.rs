@@ -24,9 +24,7 @@ pub use session_file::SessionFile;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::{AccountId, ChatId};
-use crate::telegram::{
-    self, CodeSent, Connection, Device, SessionData, SignIn, TelegramConfig, tl,
-};
+use crate::telegram::{self, CodeSent, Connection, Device, SessionData, SignIn, TelegramConfig, tl};
 
 /// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
 pub const PEER_FLOOD_REST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -45,11 +43,7 @@ pub enum Error {
     #[error("there is no account {}: see `telekeep account list`", .0.0)]
     Unknown(AccountId),
     #[error("account {label} is {}{}", state.as_str(), because(reason.as_deref()))]
-    NotActive {
-        label: String,
-        state: AccountState,
-        reason: Option<String>,
-    },
+    NotActive { label: String, state: AccountState, reason: Option<String> },
     /// No active account is known to read the chat.
     #[error("no active account is known to read chat {}", .0.0)]
     NoReader(ChatId),
@@ -75,9 +69,16 @@ impl Error {
     /// Whether the user can mend it by other words or files.
     pub fn is_mistake(&self) -> bool {
         match self {
-            Self::UnknownChat(_) | Self::NoApi(_) | Self::LabelTaken { .. } | Self::Unknown(_) | Self::InUse { .. } | Self::Seal(_) => true,
+            Self::UnknownChat(_)
+            | Self::NoApi(_)
+            | Self::LabelTaken { .. }
+            | Self::Unknown(_)
+            | Self::InUse { .. }
+            | Self::Seal(_) => true,
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
-            Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => false,
+            Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
+                false
+            }
         }
     }
 }
@@ -86,9 +87,7 @@ impl Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 fn because(reason: Option<&str>) -> String {
-    reason
-        .map(|reason| format!(": {reason}"))
-        .unwrap_or_default()
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
 /// The accounts of this process.
@@ -136,12 +135,7 @@ impl Login {
 impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
     pub fn new(pool: PgPool, telegram: TelegramConfig, key_file: PathBuf) -> Self {
-        Self {
-            pool,
-            telegram,
-            key_file,
-            open: Mutex::default(),
-        }
+        Self { pool, telegram, key_file, open: Mutex::default() }
     }
 
     /// The record.
@@ -162,14 +156,8 @@ impl Accounts {
 
     /// Begins a login: from [`SessionData::empty`] at Telegram, or from a session without a user elsewhere. The key file is
     /// looked at first, so that no code is spent on a login that could not be kept.
-    pub async fn begin_login(
-        &self,
-        start: SessionData,
-        phone: &str,
-        lost: LostKey,
-    ) -> Result<Login> {
-        self.seal_key(&mut *self.pool.acquire().await?, lost)
-            .await?;
+    pub async fn begin_login(&self, start: SessionData, phone: &str, lost: LostKey) -> Result<Login> {
+        self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
         let connection = Connection::open(&self.telegram, start);
         let sent = connection.send_code(phone).await?;
         Ok(Login { connection, sent })
@@ -187,11 +175,7 @@ impl Accounts {
     }
 
     async fn seal_key(&self, conn: &mut PgConnection, lost: LostKey) -> Result<SealKey> {
-        Ok(SealKey::open(
-            &self.key_file,
-            table::sealed_count(conn).await?,
-            lost,
-        )?)
+        Ok(SealKey::open(&self.key_file, table::sealed_count(conn).await?, lost)?)
     }
 
     async fn store(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
@@ -200,9 +184,7 @@ impl Accounts {
         let found = table::find(&mut tx, label, session.user_id).await?;
         let id = match found {
             Some(known) => {
-                let another = known.user_id.is_some()
-                    && session.user_id.is_some()
-                    && known.user_id != session.user_id;
+                let another = known.user_id.is_some() && session.user_id.is_some() && known.user_id != session.user_id;
                 if another {
                     return Err(Error::LabelTaken { label: known.label });
                 }
@@ -216,9 +198,7 @@ impl Accounts {
                 table::insert(&mut tx, label, session.user_id, &sealed, &device).await?
             }
         };
-        let stored = table::sealed(&mut tx, id)
-            .await?
-            .ok_or(Error::Unknown(id))?;
+        let stored = table::sealed(&mut tx, id).await?.ok_or(Error::Unknown(id))?;
         tx.commit().await?;
         Ok(stored.account)
     }
@@ -228,16 +208,11 @@ impl Accounts {
         let mut open = self.open.lock().await;
         // A save under way is waited for, so that it is not taken for somebody else's.
         let current = match open.get(&id) {
-            Some(known) => Some((
-                known.connection.clone(),
-                Arc::clone(&known.sealed).lock_owned().await,
-            )),
+            Some(known) => Some((known.connection.clone(), Arc::clone(&known.sealed).lock_owned().await)),
             None => None,
         };
         let mut conn = self.pool.acquire().await?;
-        let row = table::sealed(&mut conn, id)
-            .await?
-            .ok_or(Error::Unknown(id))?;
+        let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
         if let Some((connection, sealed)) = current {
             if usable(&row.account).is_ok() && *sealed == row.session {
                 return Ok(connection);
@@ -256,47 +231,25 @@ impl Accounts {
     }
 
     fn connect(&self, key: SealKey, row: SealedAccount, hold: PgConnection) -> Result<Open> {
-        let SealedAccount {
-            account,
-            session: sealed,
-            device,
-        } = row;
-        let not_understood = || Error::NotUnderstood {
-            label: account.label.clone(),
-        };
+        let SealedAccount { account, session: sealed, device } = row;
+        let not_understood = || Error::NotUnderstood { label: account.label.clone() };
         let plain = key.unseal(&account.label, &sealed)?;
         let session: SessionData = serde_json::from_slice(&plain).map_err(|_| not_understood())?;
         if !session.pinned && self.telegram.api_id == 0 {
             return Err(crate::config::ConfigError::NoApi { path: crate::config::path() }.into());
         }
         let device: Device = serde_json::from_value(device).map_err(|_| not_understood())?;
-        let config = TelegramConfig {
-            device,
-            ..self.telegram.clone()
-        };
+        let config = TelegramConfig { device, ..self.telegram.clone() };
         let connection = Connection::open(&config, session);
         let sealed = Arc::new(Mutex::new(sealed));
-        let saver = save_changes(
-            self.pool.clone(),
-            account,
-            key,
-            connection.clone(),
-            Arc::clone(&sealed),
-        );
-        Ok(Open {
-            connection,
-            sealed,
-            _saver: AbortOnDropHandle::new(tokio::spawn(saver)),
-            _hold: hold,
-        })
+        let saver = save_changes(self.pool.clone(), account, key, connection.clone(), Arc::clone(&sealed));
+        Ok(Open { connection, sealed, _saver: AbortOnDropHandle::new(tokio::spawn(saver)), _hold: hold })
     }
 
     /// Who reads this chat, and with which access hash.
     pub async fn reader_of(&self, chat: ChatId) -> Result<Reader> {
         let mut conn = self.pool.acquire().await?;
-        table::reader_of(&mut conn, chat)
-            .await?
-            .ok_or(Error::NoReader(chat))
+        table::reader_of(&mut conn, chat).await?.ok_or(Error::NoReader(chat))
     }
 
     /// Notes how an account addresses peers, from what an answer told.
@@ -313,25 +266,16 @@ impl Accounts {
     pub async fn learn(&self, id: AccountId, failed: &telegram::Error) -> Result<()> {
         use telegram::Error as Failed;
         match failed {
-            Failed::Flood { method, wait }
-            | Failed::SlowMode { method, wait }
-            | Failed::TakeoutDelay { method, wait } => {
+            Failed::Flood { method, wait } | Failed::SlowMode { method, wait } | Failed::TakeoutDelay { method, wait } => {
                 tracing::info!(account.id = id.0, telegram.method = %method, wait_s = wait.as_secs(), "the method rests");
                 self.rest(id, method, *wait, &failed.to_string()).await
             }
             Failed::PeerFlood { .. } => {
-                tracing::warn!(
-                    account.id = id.0,
-                    wait_s = PEER_FLOOD_REST.as_secs(),
-                    "Telegram limits the account; it rests"
-                );
-                self.rest(id, table::ALL_METHODS, PEER_FLOOD_REST, &failed.to_string())
-                    .await
+                tracing::warn!(account.id = id.0, wait_s = PEER_FLOOD_REST.as_secs(), "Telegram limits the account; it rests");
+                self.rest(id, table::ALL_METHODS, PEER_FLOOD_REST, &failed.to_string()).await
             }
             Failed::AccountLost { .. } => self.stop(id, AccountState::Lost, failed).await,
-            Failed::KeyDuplicated | Failed::KeyRefused => {
-                self.stop(id, AccountState::Held, failed).await
-            }
+            Failed::KeyDuplicated | Failed::KeyRefused => self.stop(id, AccountState::Held, failed).await,
             Failed::Transient { .. }
             | Failed::FileReferenceExpired { .. }
             | Failed::Inaccessible { .. }
@@ -348,19 +292,9 @@ impl Accounts {
         Ok(table::rest(&mut *self.pool.acquire().await?, id, method, wait, reason).await?)
     }
 
-    async fn stop(
-        &self,
-        id: AccountId,
-        state: AccountState,
-        failed: &telegram::Error,
-    ) -> Result<()> {
+    async fn stop(&self, id: AccountId, state: AccountState, failed: &telegram::Error) -> Result<()> {
         let reason = failed.to_string();
-        tracing::error!(
-            account.id = id.0,
-            account.state = state.as_str(),
-            reason,
-            "the account is stopped"
-        );
+        tracing::error!(account.id = id.0, account.state = state.as_str(), reason, "the account is stopped");
         if let Some(known) = self.open.lock().await.remove(&id) {
             known.connection.close().await;
         }
@@ -378,30 +312,20 @@ impl Accounts {
 fn usable(account: &Account) -> Result<()> {
     match account.state {
         AccountState::Active | AccountState::Limited => Ok(()),
-        AccountState::Held | AccountState::Lost => Err(Error::NotActive {
-            label: account.label.clone(),
-            state: account.state,
-            reason: account.state_reason.clone(),
-        }),
+        AccountState::Held | AccountState::Lost => {
+            Err(Error::NotActive { label: account.label.clone(), state: account.state, reason: account.state_reason.clone() })
+        }
     }
 }
 
 fn seal_session(key: &SealKey, label: &str, session: &SessionData) -> Result<Sealed> {
     // Plain data with text keys: it always becomes JSON.
-    let plain = serde_json::to_vec(session).map_err(|_| Error::NotUnderstood {
-        label: label.to_owned(),
-    })?;
+    let plain = serde_json::to_vec(session).map_err(|_| Error::NotUnderstood { label: label.to_owned() })?;
     Ok(key.seal(label, &plain)?)
 }
 
 /// Saves a session each time that it changes, until the connection goes.
-async fn save_changes(
-    pool: PgPool,
-    account: Account,
-    key: SealKey,
-    connection: Connection,
-    sealed: Arc<Mutex<Sealed>>,
-) {
+async fn save_changes(pool: PgPool, account: Account, key: SealKey, connection: Connection, sealed: Arc<Mutex<Sealed>>) {
     loop {
         let session = connection.session_changed().await;
         loop {
@@ -421,12 +345,7 @@ async fn save_changes(
     }
 }
 
-async fn save(
-    pool: &PgPool,
-    account: &Account,
-    key: &SealKey,
-    session: &SessionData,
-) -> Result<Sealed> {
+async fn save(pool: &PgPool, account: &Account, key: &SealKey, session: &SessionData) -> Result<Sealed> {
     let sealed = seal_session(key, &account.label, session)?;
     table::save_session(&mut *pool.acquire().await?, account.id, &sealed).await?;
     Ok(sealed)

@@ -123,9 +123,13 @@ pub enum ConfigError {
     Invalid { path: PathBuf, line: usize, message: String },
     #[error("{name}={value} is not a number; set it as on https://my.telegram.org")]
     NotANumber { name: &'static str, value: String },
-    #[error("no database is configured; set DATABASE_URL (as postgres://user@host:5432/telekeep) or database_url in {path}; `eval \"$(scripts/up)\"` starts one here")]
+    #[error(
+        "no database is configured; set DATABASE_URL (as postgres://user@host:5432/telekeep) or database_url in {path}; `eval \"$(scripts/up)\"` starts one here"
+    )]
     NoDatabase { path: PathBuf },
-    #[error("no api_id or api_hash is configured; get both at https://my.telegram.org (API development tools), then set TELEKEEP_API_ID and TELEKEEP_API_HASH, or api_id and api_hash below [telegram] in {path}")]
+    #[error(
+        "no api_id or api_hash is configured; get both at https://my.telegram.org (API development tools), then set TELEKEEP_API_ID and TELEKEEP_API_HASH, or api_id and api_hash below [telegram] in {path}"
+    )]
     NoApi { path: PathBuf },
 }
 

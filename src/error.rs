@@ -51,7 +51,9 @@ impl JobError {
             Self::Record(e) => of_record(e),
             Self::Queue(queue::Error::Stale { .. }) => Action::Leave,
             Self::Queue(_) | Self::Database(_) => Action::Retry,
-            Self::Payload(_) => Action::Hold { hint: "the payload was written by another version, or by hand: cancel the job and enqueue it anew" },
+            Self::Payload(_) => {
+                Action::Hold { hint: "the payload was written by another version, or by hand: cancel the job and enqueue it anew" }
+            }
         }
     }
 
@@ -85,8 +87,12 @@ fn of_telegram(error: &telegram::Error) -> Action {
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
         E::UnknownDatacentre => Action::Hold { hint: "the session is incomplete: import the account again" },
-        E::Undecodable { .. } => Action::Hold { hint: "Telegram speaks a newer layer than this version: update, then release the job" },
-        E::Unexpected { .. } | E::UnknownRpc { .. } => Action::Hold { hint: "an answer that this version does not know: report it, then release the job" },
+        E::Undecodable { .. } => {
+            Action::Hold { hint: "Telegram speaks a newer layer than this version: update, then release the job" }
+        }
+        E::Unexpected { .. } | E::UnknownRpc { .. } => {
+            Action::Hold { hint: "an answer that this version does not know: report it, then release the job" }
+        }
     }
 }
 
@@ -96,9 +102,13 @@ fn of_account(error: &account::Error) -> Action {
         E::Database(_) => Action::Retry,
         E::Telegram(e) => of_telegram(e),
         E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) => Action::AccountStopped,
-        E::Seal(_) | E::NotUnderstood { .. } => Action::Hold { hint: "mend the key file or import the account again, then release the job" },
+        E::Seal(_) | E::NotUnderstood { .. } => {
+            Action::Hold { hint: "mend the key file or import the account again, then release the job" }
+        }
         E::InUse { .. } => Action::Snooze { wait: Duration::from_secs(10) },
-        E::LabelTaken { .. } | E::NotSignedIn | E::UnknownChat(_) | E::NoApi(_) => Action::Hold { hint: "see the error, then release the job" },
+        E::LabelTaken { .. } | E::NotSignedIn | E::UnknownChat(_) | E::NoApi(_) => {
+            Action::Hold { hint: "see the error, then release the job" }
+        }
     }
 }
 

@@ -156,7 +156,13 @@ async fn settle(cx: &JobContext, chat: Option<ChatId>, error: JobError) -> Outco
 async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &str) -> Result<Outcome, JobError> {
     let action = error.action();
     let takes_over = || Outcome::Snooze { until: Duration::from_secs(1), reason: format!("another account takes over: {text}") };
-    let (Some(chat), Some(reader)) = (chat, match chat { Some(chat) => cx.accounts.reader_of(chat).await.ok(), None => None }) else {
+    let (Some(chat), Some(reader)) = (
+        chat,
+        match chat {
+            Some(chat) => cx.accounts.reader_of(chat).await.ok(),
+            None => None,
+        },
+    ) else {
         return Ok(without_reader(cx, chat, &action, text).await?);
     };
     if let JobError::Telegram(failed) | JobError::Account(account::Error::Telegram(failed)) = error {
@@ -189,7 +195,9 @@ const NO_READER: &str = "no other account reads this chat: import or sign in one
 /// What becomes of a job whose chat nobody reads: done where the ledger says why, else held.
 async fn without_reader(cx: &JobContext, chat: Option<ChatId>, action: &Action, text: &str) -> Result<Outcome, JobError> {
     Ok(match (action, chat) {
-        (Action::AccountStopped, Some(chat)) if coverage::is_inaccessible(&mut *cx.pool.acquire().await?, chat).await? => Outcome::Done,
+        (Action::AccountStopped, Some(chat)) if coverage::is_inaccessible(&mut *cx.pool.acquire().await?, chat).await? => {
+            Outcome::Done
+        }
         (Action::AccountStopped | Action::Inaccessible { .. }, _) => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
         (Action::Hold { hint }, _) => Outcome::Hold { error: text.into(), hint: (*hint).into() },
         (Action::Discard, _) => Outcome::Discard { reason: text.into() },

@@ -29,7 +29,6 @@ pub mod workflow;
 pub use database::{SchemaState, connect, schema_state};
 pub use error::Error;
 
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -5,11 +5,12 @@
 pub mod file;
 pub mod run;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
+use telekeep_queue::Retry;
 
 /// One workflow, validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,15 +79,6 @@ pub struct Step {
     pub retry: Option<Retry>,
 }
 
-/// How often and how patiently a step's jobs are tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Retry {
-    pub max_failures: i32,
-    pub base: Duration,
-    pub cap: Duration,
-    pub jitter: f64,
-}
-
 /// All workflows by name.
 pub type Workflows = BTreeMap<String, Workflow>;
 
@@ -121,7 +113,8 @@ mod tests {
     fn missed_ticks_are_caught_up_or_skipped_as_the_file_says() {
         let schedule: cron::Schedule = "0 0 3 * * *".parse().unwrap();
         let (last, now) = (at("2026-01-01T03:00:00Z"), at("2026-01-04T09:00:00Z"));
-        let days = |missed| due(&schedule, Tz::UTC, missed, last, now).iter().map(|t| t.format("%d").to_string()).collect::<Vec<_>>();
+        let days =
+            |missed| due(&schedule, Tz::UTC, missed, last, now).iter().map(|t| t.format("%d").to_string()).collect::<Vec<_>>();
         assert_eq!(days(Missed::All), ["02", "03", "04"]);
         assert_eq!(days(Missed::Latest), ["04"]);
         assert!(days(Missed::Skip).is_empty());

@@ -6,3 +6,5 @@ mod ledger_model;
 mod projection;
 #[path = "flow/record.rs"]
 mod record;
+#[path = "flow/telegram.rs"]
+mod telegram;

@@ -39,7 +39,9 @@ pub fn target(text: &str) -> Option<Target> {
     }
     let name = if first == "s" { parts.next()? } else { first };
     // Public names: https://core.telegram.org/method/account.checkUsername
-    let valid = (4..=32).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let valid = (4..=32).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic());
     valid.then(|| Target::Name(name.to_owned()))
 }
 
@@ -66,10 +68,13 @@ pub async fn chat(accounts: &Accounts, text: &str) -> Result<Found, Error> {
             if let Some((account, chat)) = record::account::peer_named(&mut conn, &name).await? {
                 return Ok(Found { chat, account });
             }
-            let active = record::account::list(&mut conn).await?.into_iter().find(|a| a.state == record::account::AccountState::Active);
+            let active =
+                record::account::list(&mut conn).await?.into_iter().find(|a| a.state == record::account::AccountState::Active);
             drop(conn);
             let Some(account) = active else {
-                return Err(Error::UnknownChat("no active account; `telekeep account import` or `telekeep account login` adds one".into()));
+                return Err(Error::UnknownChat(
+                    "no active account; `telekeep account import` or `telekeep account login` adds one".into(),
+                ));
             };
             let connection = accounts.open(account.id).await?;
             let resolved = connection.resolve(&name).await?;

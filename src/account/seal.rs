@@ -42,12 +42,7 @@ pub enum Error {
          backup, or import the account again",
         path.display()
     )]
-    WrongKey {
-        path: PathBuf,
-        label: String,
-        sealed_with: String,
-        found: String,
-    },
+    WrongKey { path: PathBuf, label: String, sealed_with: String, found: String },
     #[error("the key file {} can be read by others than its owner: run `chmod 600 {}` ", path.display(), path.display())]
     Open { path: PathBuf },
     #[error(
@@ -62,9 +57,7 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    #[error(
-        "the sealed session of account {label} is damaged, or belongs to another account: import the account again"
-    )]
+    #[error("the sealed session of account {label} is damaged, or belongs to another account: import the account again")]
     Altered { label: String },
 }
 
@@ -77,47 +70,30 @@ pub struct SealKey {
 
 impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealKey")
-            .field("path", &self.path)
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("SealKey").field("path", &self.path).field("id", &self.id).finish_non_exhaustive()
     }
 }
 
 impl SealKey {
     /// Reads the key file; makes it when it is missing and nothing is sealed yet, or when a lost key may be replaced.
     pub fn open(path: &Path, sealed: i64, lost: LostKey) -> Result<Self, Error> {
-        let io = |source| Error::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| Error::Io { path: path.to_owned(), source };
         match fs::metadata(path) {
             Ok(file) if file.permissions().mode() & 0o077 != 0 => {
-                return Err(Error::Open {
-                    path: path.to_owned(),
-                });
+                return Err(Error::Open { path: path.to_owned() });
             }
             Ok(_) => {}
             Err(missing) if missing.kind() == ErrorKind::NotFound => {
                 if sealed > 0 && lost == LostKey::Refuse {
-                    return Err(Error::Lost {
-                        path: path.to_owned(),
-                        sealed,
-                    });
+                    return Err(Error::Lost { path: path.to_owned(), sealed });
                 }
                 make(path).map_err(io)?;
             }
             Err(other) => return Err(io(other)),
         }
         let text = fs::read_to_string(path).map_err(io)?;
-        let key = key_from_hex(text.trim()).ok_or_else(|| Error::Damaged {
-            path: path.to_owned(),
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            cipher: XChaCha20Poly1305::new(&key.into()),
-            id: hex(&Sha256::digest(key)[..4]),
-        })
+        let key = key_from_hex(text.trim()).ok_or_else(|| Error::Damaged { path: path.to_owned() })?;
+        Ok(Self { path: path.to_owned(), cipher: XChaCha20Poly1305::new(&key.into()), id: hex(&Sha256::digest(key)[..4]) })
     }
 
     /// Names the key without telling it: the first 8 hexadecimal digits of its SHA-256.
@@ -129,24 +105,14 @@ impl SealKey {
     pub fn seal(&self, label: &str, session: &[u8]) -> Result<Sealed, Error> {
         let mut nonce = [0_u8; NONCE];
         rand::fill(&mut nonce[..]);
-        let payload = Payload {
-            msg: session,
-            aad: label.as_bytes(),
-        };
-        let ciphertext = self
-            .cipher
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| Error::Altered {
-                label: label.to_owned(),
-            })?;
+        let payload = Payload { msg: session, aad: label.as_bytes() };
+        let ciphertext =
+            self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Altered { label: label.to_owned() })?;
         let mut bytes = Vec::with_capacity(1 + NONCE + ciphertext.len());
         bytes.push(VERSION);
         bytes.extend(nonce);
         bytes.extend(ciphertext);
-        Ok(Sealed {
-            bytes,
-            key_id: self.id.clone(),
-        })
+        Ok(Sealed { bytes, key_id: self.id.clone() })
     }
 
     /// Opens an account's session.
@@ -159,20 +125,13 @@ impl SealKey {
                 found: self.id.clone(),
             });
         }
-        let altered = || Error::Altered {
-            label: label.to_owned(),
-        };
+        let altered = || Error::Altered { label: label.to_owned() };
         let (&VERSION, rest) = sealed.bytes.split_first().ok_or_else(altered)? else {
             return Err(altered());
         };
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE>().ok_or_else(altered)?;
-        let payload = Payload {
-            msg: ciphertext,
-            aad: label.as_bytes(),
-        };
-        self.cipher
-            .decrypt(&XNonce::from(*nonce), payload)
-            .map_err(|_| altered())
+        let payload = Payload { msg: ciphertext, aad: label.as_bytes() };
+        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| altered())
     }
 }
 
@@ -212,21 +171,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn key_from_hex(text: &str) -> Option<[u8; KEY]> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|digit| {
-            digit
-                .to_digit(16)
-                .and_then(|digit| u8::try_from(digit).ok())
-        })
-        .collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits
-        .chunks(2)
-        .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
-        .collect();
-    (digits.len() == 2 * KEY)
-        .then(|| bytes.try_into().ok())
-        .flatten()
+    let digits: Vec<u8> =
+        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    (digits.len() == 2 * KEY).then(|| bytes.try_into().ok()).flatten()
 }
 
 #[cfg(test)]
@@ -250,20 +198,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/seal.key");
         SealKey::open(&path, 0, LostKey::Refuse).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(
-            fs::read_dir(path.parent().unwrap()).unwrap().count(),
-            1,
-            "no draft stays"
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft stays");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(
-            SealKey::open(&path, 0, LostKey::Refuse),
-            Err(Error::Open { .. })
-        ));
+        assert!(matches!(SealKey::open(&path, 0, LostKey::Refuse), Err(Error::Open { .. })));
     }
 
     #[test]
@@ -271,24 +209,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = key_in(&folder);
         let sealed = key.seal("anna", b"session").unwrap();
-        assert!(matches!(
-            key.unseal("bert", &sealed),
-            Err(Error::Altered { .. })
-        ));
-        for damaged in [
-            vec![],
-            vec![1; 20],
-            vec![2; 60],
-            [&sealed.bytes[..], b"x"].concat(),
-        ] {
-            let damaged = Sealed {
-                bytes: damaged,
-                key_id: sealed.key_id.clone(),
-            };
-            assert!(matches!(
-                key.unseal("anna", &damaged),
-                Err(Error::Altered { .. })
-            ));
+        assert!(matches!(key.unseal("bert", &sealed), Err(Error::Altered { .. })));
+        for damaged in [vec![], vec![1; 20], vec![2; 60], [&sealed.bytes[..], b"x"].concat()] {
+            let damaged = Sealed { bytes: damaged, key_id: sealed.key_id.clone() };
+            assert!(matches!(key.unseal("anna", &damaged), Err(Error::Altered { .. })));
         }
     }
 
@@ -299,10 +223,7 @@ mod tests {
         let error = SealKey::open(&path, 2, LostKey::Refuse).unwrap_err();
         assert!(!path.exists());
         let told = error.to_string();
-        assert!(
-            told.contains("seal.key is missing, but 2 account(s)"),
-            "{told}"
-        );
+        assert!(told.contains("seal.key is missing, but 2 account(s)"), "{told}");
         assert!(told.contains("restore it from your backup"), "{told}");
         SealKey::open(&path, 2, LostKey::Replace).unwrap();
     }
@@ -312,9 +233,7 @@ mod tests {
         let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let sealed = key_in(&ours).seal("anna", b"session").unwrap();
         let error = key_in(&theirs).unseal("anna", &sealed).unwrap_err();
-        assert!(
-            matches!(&error, Error::WrongKey { sealed_with, .. } if *sealed_with == sealed.key_id)
-        );
+        assert!(matches!(&error, Error::WrongKey { sealed_with, .. } if *sealed_with == sealed.key_id));
         assert!(error.to_string().contains("seal.key"));
     }
 
@@ -325,13 +244,7 @@ mod tests {
         let key = key_in(&folder);
         let text = fs::read_to_string(&path).unwrap();
         assert!(!format!("{key:?}").contains(text.trim()));
-        for damaged in [
-            "",
-            "abc",
-            &text[..63],
-            &format!("{}g", &text[..63]),
-            &format!("{}00", text.trim()),
-        ] {
+        for damaged in ["", "abc", &text[..63], &format!("{}g", &text[..63]), &format!("{}00", text.trim())] {
             fs::write(&path, damaged).unwrap();
             let error = SealKey::open(&path, 0, LostKey::Refuse).unwrap_err();
             assert!(matches!(error, Error::Damaged { .. }), "{damaged}");

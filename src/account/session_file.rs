@@ -21,10 +21,7 @@ pub struct SessionFile {
 
 impl fmt::Debug for SessionFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionFile")
-            .field("dc", &self.dc)
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("SessionFile").field("dc", &self.dc).field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -38,18 +35,9 @@ pub enum Error {
         source: std::io::Error,
     },
     #[error("the session file {} is damaged: {what} at line {line}, column {column}. {REMEDY}", path.display())]
-    NotJson {
-        path: PathBuf,
-        what: &'static str,
-        line: usize,
-        column: usize,
-    },
+    NotJson { path: PathBuf, what: &'static str, line: usize, column: usize },
     #[error("the session file {} is damaged: {field} {problem}. {REMEDY}", path.display())]
-    Field {
-        path: PathBuf,
-        field: &'static str,
-        problem: &'static str,
-    },
+    Field { path: PathBuf, field: &'static str, problem: &'static str },
 }
 
 const REMEDY: &str = "Write the file again (`telekeep-simulator account NAME`), or sign in with `telekeep account login`";
@@ -57,10 +45,7 @@ const REMEDY: &str = "Write the file again (`telekeep-simulator account NAME`), 
 impl SessionFile {
     /// Reads and checks a session file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read(path).map_err(|source| Error::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
 
@@ -68,43 +53,22 @@ impl SessionFile {
     pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
         let fields: Value = serde_json::from_slice(text).map_err(|error| Error::NotJson {
             path: path.to_owned(),
-            what: if error.is_eof() {
-                "it ends early"
-            } else {
-                "it is not JSON"
-            },
+            what: if error.is_eof() { "it ends early" } else { "it is not JSON" },
             line: error.line(),
             column: error.column(),
         })?;
-        let wrong = |field, problem| Error::Field {
-            path: path.to_owned(),
-            field,
-            problem,
-        };
+        let wrong = |field, problem| Error::Field { path: path.to_owned(), field, problem };
         let Value::Object(fields) = fields else {
-            return Err(wrong(
-                "the whole",
-                "is not an object with dc, address, port, key and user_id",
-            ));
+            return Err(wrong("the whole", "is not an object with dc, address, port, key and user_id"));
         };
         let dc = integer(&fields, "dc")
-            .and_then(|dc| {
-                i32::try_from(dc)
-                    .ok()
-                    .filter(|dc| *dc > 0)
-                    .ok_or("is not a datacentre's number")
-            })
+            .and_then(|dc| i32::try_from(dc).ok().filter(|dc| *dc > 0).ok_or("is not a datacentre's number"))
             .map_err(|problem| wrong("dc", problem))?;
         let ip: IpAddr = text_of(&fields, "address")
             .and_then(|ip| ip.parse().map_err(|_| "is not an IP address"))
             .map_err(|problem| wrong("address", problem))?;
         let port = integer(&fields, "port")
-            .and_then(|port| {
-                u16::try_from(port)
-                    .ok()
-                    .filter(|port| *port > 0)
-                    .ok_or("is not a port (1 to 65535)")
-            })
+            .and_then(|port| u16::try_from(port).ok().filter(|port| *port > 0).ok_or("is not a port (1 to 65535)"))
             .map_err(|problem| wrong("port", problem))?;
         let key = text_of(&fields, "key")
             .and_then(|key| AuthKey::from_hex(key).ok_or("is not 512 hexadecimal digits"))
@@ -113,22 +77,11 @@ impl SessionFile {
             None | Some(Value::Null) => None,
             Some(_) => Some(
                 integer(&fields, "user_id")
-                    .and_then(|id| {
-                        if id > 0 {
-                            Ok(id)
-                        } else {
-                            Err("is not a user's id")
-                        }
-                    })
+                    .and_then(|id| if id > 0 { Ok(id) } else { Err("is not a user's id") })
                     .map_err(|problem| wrong("user_id", problem))?,
             ),
         };
-        Ok(Self {
-            dc,
-            address: SocketAddr::new(ip, port),
-            key,
-            user_id,
-        })
+        Ok(Self { dc, address: SocketAddr::new(ip, port), key, user_id })
     }
 
     /// The session that this file begins: its address stays as it is, whatever a server tells.
@@ -138,19 +91,11 @@ impl SessionFile {
 }
 
 fn integer(fields: &Map<String, Value>, name: &str) -> Result<i64, &'static str> {
-    fields
-        .get(name)
-        .ok_or("is missing")?
-        .as_i64()
-        .ok_or("is not a whole number")
+    fields.get(name).ok_or("is missing")?.as_i64().ok_or("is not a whole number")
 }
 
 fn text_of<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<&'a str, &'static str> {
-    fields
-        .get(name)
-        .ok_or("is missing")?
-        .as_str()
-        .ok_or("is not a text")
+    fields.get(name).ok_or("is missing")?.as_str().ok_or("is not a text")
 }
 
 #[cfg(test)]
@@ -163,15 +108,12 @@ mod tests {
     }
 
     fn told(text: &str) -> String {
-        SessionFile::parse(Path::new("anna.json"), text.as_bytes())
-            .unwrap_err()
-            .to_string()
+        SessionFile::parse(Path::new("anna.json"), text.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_whole_file_gives_a_pinned_session() {
-        let file =
-            SessionFile::parse(Path::new("anna.json"), whole().to_string().as_bytes()).unwrap();
+        let file = SessionFile::parse(Path::new("anna.json"), whole().to_string().as_bytes()).unwrap();
         assert_eq!(file.address, "127.0.0.1:4430".parse().unwrap());
         let session = file.session();
         assert!(session.pinned);
@@ -185,32 +127,17 @@ mod tests {
         for (field, value, problem) in [
             ("dc", json!(0), "dc is not a datacentre's number"),
             ("dc", json!("ab".repeat(256)), "dc is not a whole number"),
-            (
-                "address",
-                json!("localhost"),
-                "address is not an IP address",
-            ),
+            ("address", json!("localhost"), "address is not an IP address"),
             ("port", json!(70_000), "port is not a port"),
-            (
-                "key",
-                json!("ab".repeat(255)),
-                "key is not 512 hexadecimal digits",
-            ),
-            (
-                "key",
-                json!("ag".repeat(256)),
-                "key is not 512 hexadecimal digits",
-            ),
+            ("key", json!("ab".repeat(255)), "key is not 512 hexadecimal digits"),
+            ("key", json!("ag".repeat(256)), "key is not 512 hexadecimal digits"),
             ("key", json!(5), "key is not a text"),
             ("user_id", json!(-1), "user_id is not a user's id"),
         ] {
             let mut file = whole();
             file[field] = value;
             let told = told(&file.to_string());
-            assert!(
-                told.contains("anna.json") && told.contains(problem),
-                "{told}"
-            );
+            assert!(told.contains("anna.json") && told.contains(problem), "{told}");
             assert!(!told.contains("abab") && !told.contains("agag"), "{told}");
         }
         for field in ["dc", "address", "port", "key"] {
@@ -224,10 +151,7 @@ mod tests {
     fn a_damaged_file_names_its_place() {
         let text = whole().to_string();
         let cut = told(&text[..40]);
-        assert!(
-            cut.contains("anna.json is damaged: it ends early at line 1, column 40"),
-            "{cut}"
-        );
+        assert!(cut.contains("anna.json is damaged: it ends early at line 1, column 40"), "{cut}");
         assert!(told("{\"dc\": 2,\n oops").contains("it is not JSON at line 2, column 2"));
         assert!(told("[]").contains("the whole is not an object"));
         let missing = SessionFile::read(Path::new("/nowhere/anna.json")).unwrap_err();

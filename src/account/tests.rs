@@ -9,11 +9,7 @@ use super::*;
 use crate::telegram::{Cause, Error as Failed};
 
 fn accounts(pool: &PgPool, folder: &tempfile::TempDir) -> Accounts {
-    Accounts::new(
-        pool.clone(),
-        TelegramConfig::new(1, "hash"),
-        folder.path().join("seal.key"),
-    )
+    Accounts::new(pool.clone(), TelegramConfig::new(1, "hash"), folder.path().join("seal.key"))
 }
 
 fn file(user_id: i64, key: &str) -> SessionFile {
@@ -27,35 +23,17 @@ async fn state_of(accounts: &Accounts, id: AccountId) -> AccountState {
 }
 
 fn is_closed(error: &Failed) -> bool {
-    matches!(
-        error,
-        Failed::Transient {
-            source: Cause::Closed,
-            ..
-        }
-    )
+    matches!(error, Failed::Transient { source: Cause::Closed, .. })
 }
 
 #[sqlx::test(migrations = "./migrations")]
 async fn an_imported_account_opens_after_a_restart(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
-    let anna = accounts(&pool, &folder)
-        .import("anna", &file(7, "ab"), LostKey::Refuse)
-        .await
-        .unwrap();
-    assert_eq!(
-        (anna.label.as_str(), anna.user_id, anna.state),
-        ("anna", Some(7), AccountState::Active)
-    );
+    let anna = accounts(&pool, &folder).import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
+    assert_eq!((anna.label.as_str(), anna.user_id, anna.state), ("anna", Some(7), AccountState::Active));
 
-    let bytes: Vec<u8> = sqlx::query_scalar("select session from account")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
-    assert!(
-        !String::from_utf8_lossy(&bytes).contains("abab"),
-        "no key in Postgres"
-    );
+    let bytes: Vec<u8> = sqlx::query_scalar("select session from account").fetch_one(&pool).await.unwrap();
+    assert!(!String::from_utf8_lossy(&bytes).contains("abab"), "no key in Postgres");
 
     let later = accounts(&pool, &folder);
     let connection = later.open(anna.id).await.unwrap();
@@ -65,79 +43,42 @@ async fn an_imported_account_opens_after_a_restart(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_lost_key_file_stops_with_a_remedy_and_a_new_import_mends_it(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
-    let anna = accounts(&pool, &folder)
-        .import("anna", &file(7, "ab"), LostKey::Refuse)
-        .await
-        .unwrap();
+    let anna = accounts(&pool, &folder).import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
     std::fs::remove_file(folder.path().join("seal.key")).unwrap();
 
     let later = accounts(&pool, &folder);
     let lost = |error| matches!(error, Error::Seal(seal::Error::Lost { sealed: 1, .. }));
     assert!(lost(later.open(anna.id).await.unwrap_err()));
-    assert!(lost(
-        later
-            .import("anna", &file(7, "ab"), LostKey::Refuse)
-            .await
-            .unwrap_err()
-    ));
-    later
-        .import("anna", &file(7, "ab"), LostKey::Replace)
-        .await
-        .unwrap();
+    assert!(lost(later.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap_err()));
+    later.import("anna", &file(7, "ab"), LostKey::Replace).await.unwrap();
     later.open(anna.id).await.unwrap();
 }
 
 #[sqlx::test(migrations = "./migrations")]
 async fn another_key_file_is_told_apart(pool: PgPool) {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let anna = accounts(&pool, &ours)
-        .import("anna", &file(7, "ab"), LostKey::Refuse)
-        .await
-        .unwrap();
+    let anna = accounts(&pool, &ours).import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
     std::fs::write(theirs.path().join("seal.key"), "00".repeat(32)).unwrap();
-    std::process::Command::new("chmod")
-        .arg("600")
-        .arg(theirs.path().join("seal.key"))
-        .status()
-        .unwrap();
+    std::process::Command::new("chmod").arg("600").arg(theirs.path().join("seal.key")).status().unwrap();
     let error = accounts(&pool, &theirs).open(anna.id).await.unwrap_err();
-    assert!(
-        matches!(error, Error::Seal(seal::Error::WrongKey { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Error::Seal(seal::Error::WrongKey { .. })), "{error:?}");
 }
 
 #[sqlx::test(migrations = "./migrations")]
 async fn importing_again_renews_the_same_user_and_never_takes_anothers_label(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
-    let anna = accounts
-        .import("anna", &file(7, "ab"), LostKey::Refuse)
-        .await
-        .unwrap();
+    let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
     let before = accounts.open(anna.id).await.unwrap();
 
-    let again = accounts
-        .import("another label", &file(7, "cd"), LostKey::Refuse)
-        .await
-        .unwrap();
+    let again = accounts.import("another label", &file(7, "cd"), LostKey::Refuse).await.unwrap();
     assert_eq!((again.id, again.label.as_str()), (anna.id, "anna"));
     let after = accounts.open(anna.id).await.unwrap();
-    assert_eq!(
-        after.session(),
-        file(7, "cd").session(),
-        "the renewed session is used at once"
-    );
-    let closed = before
-        .invoke(&tl::functions::updates::GetState {})
-        .await
-        .unwrap_err();
+    assert_eq!(after.session(), file(7, "cd").session(), "the renewed session is used at once");
+    let closed = before.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
     assert!(is_closed(&closed), "{closed:?}");
 
-    let taken = accounts
-        .import("anna", &file(8, "ab"), LostKey::Refuse)
-        .await
-        .unwrap_err();
+    let taken = accounts.import("anna", &file(8, "ab"), LostKey::Refuse).await.unwrap_err();
     assert!(matches!(taken, Error::LabelTaken { .. }));
     assert_eq!(accounts.list().await.unwrap().len(), 1);
 }
@@ -146,71 +87,31 @@ async fn importing_again_renews_the_same_user_and_never_takes_anothers_label(poo
 async fn what_a_failure_says_of_an_account_is_recorded(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
-    let anna = accounts
-        .import("anna", &file(7, "ab"), LostKey::Refuse)
-        .await
-        .unwrap()
-        .id;
+    let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap().id;
     let history = "messages.getHistory";
-    let flood = |seconds| Failed::Flood {
-        method: history.into(),
-        wait: Duration::from_secs(seconds),
-    };
+    let flood = |seconds| Failed::Flood { method: history.into(), wait: Duration::from_secs(seconds) };
 
     accounts.learn(anna, &flood(120)).await.unwrap();
     accounts.learn(anna, &flood(10)).await.unwrap();
     let rests = accounts.resting(anna, history).await.unwrap().unwrap();
-    assert!(
-        (115..=120).contains(&rests.as_secs()),
-        "a shorter wait does not end a longer one: {rests:?}"
-    );
-    assert_eq!(
-        accounts
-            .resting(anna, "channels.getFullChannel")
-            .await
-            .unwrap(),
-        None
-    );
+    assert!((115..=120).contains(&rests.as_secs()), "a shorter wait does not end a longer one: {rests:?}");
+    assert_eq!(accounts.resting(anna, "channels.getFullChannel").await.unwrap(), None);
 
-    accounts
-        .learn(
-            anna,
-            &Failed::PeerFlood {
-                method: history.into(),
-            },
-        )
-        .await
-        .unwrap();
-    let rests = accounts
-        .resting(anna, "channels.getFullChannel")
-        .await
-        .unwrap()
-        .unwrap();
+    accounts.learn(anna, &Failed::PeerFlood { method: history.into() }).await.unwrap();
+    let rests = accounts.resting(anna, "channels.getFullChannel").await.unwrap().unwrap();
     assert!(rests > Duration::from_secs(86_000));
 
     accounts.open(anna).await.unwrap();
     accounts.learn(anna, &Failed::KeyDuplicated).await.unwrap();
     assert_eq!(state_of(&accounts, anna).await, AccountState::Held);
     let told = accounts.open(anna).await.unwrap_err().to_string();
-    assert_eq!(
-        told,
-        "account anna is held: the session was used in two places at once (AUTH_KEY_DUPLICATED)"
-    );
+    assert_eq!(told, "account anna is held: the session was used in two places at once (AUTH_KEY_DUPLICATED)");
 
-    let lost = Failed::AccountLost {
-        name: "SESSION_REVOKED".into(),
-    };
+    let lost = Failed::AccountLost { name: "SESSION_REVOKED".into() };
     accounts.learn(anna, &lost).await.unwrap();
     accounts.learn(anna, &Failed::KeyDuplicated).await.unwrap();
-    assert_eq!(
-        state_of(&accounts, anna).await,
-        AccountState::Lost,
-        "what is lost stays lost"
-    );
-    accounts
-        .import("anna", &file(7, "cd"), LostKey::Refuse)
-        .await
-        .unwrap();
+    assert_eq!(state_of(&accounts, anna).await, AccountState::Lost, "what is lost stays lost");
+    accounts.import("anna", &file(7, "cd"), LostKey::Refuse).await.unwrap();
     assert_eq!(state_of(&accounts, anna).await, AccountState::Active);
 }
 
@@ -221,61 +122,29 @@ async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
     let chat = ChatId(-1_001_234_567_890);
     let mut ids = Vec::new();
     for (label, user) in [("anna", 1), ("bert", 2), ("carl", 3)] {
-        ids.push(
-            accounts
-                .import(label, &file(user, "ab"), LostKey::Refuse)
-                .await
-                .unwrap()
-                .id,
-        );
+        ids.push(accounts.import(label, &file(user, "ab"), LostKey::Refuse).await.unwrap().id);
     }
-    let [anna, bert, carl] = ids[..] else {
-        panic!()
-    };
-    assert!(matches!(
-        accounts.reader_of(chat).await.unwrap_err(),
-        Error::NoReader(_)
-    ));
+    let [anna, bert, carl] = ids[..] else { panic!() };
+    assert!(matches!(accounts.reader_of(chat).await.unwrap_err(), Error::NoReader(_)));
 
-    let known = |access_hash, username: Option<&str>| Peer {
-        id: chat.0,
-        access_hash,
-        username: username.map(str::to_owned),
-    };
-    accounts
-        .note_peers(carl, &[known(Some(33), None), known(None, Some("news"))])
-        .await
-        .unwrap();
-    accounts
-        .note_peers(carl, &[known(None, Some("news"))])
-        .await
-        .unwrap();
+    let known = |access_hash, username: Option<&str>| Peer { id: chat.0, access_hash, username: username.map(str::to_owned) };
+    accounts.note_peers(carl, &[known(Some(33), None), known(None, Some("news"))]).await.unwrap();
+    accounts.note_peers(carl, &[known(None, Some("news"))]).await.unwrap();
     let reader = accounts.reader_of(chat).await.unwrap();
-    assert_eq!(
-        (reader.account, reader.access_hash),
-        (carl, Some(33)),
-        "an absent hash erases none"
-    );
+    assert_eq!((reader.account, reader.access_hash), (carl, Some(33)), "an absent hash erases none");
 
     for (account, readable) in [(anna, false), (bert, true)] {
-        sqlx::query(
-            "insert into coverage_access (chat_id, account_id, readable) values ($1, $2, $3)",
-        )
-        .bind(chat.0)
-        .bind(account.0)
-        .bind(readable)
-        .execute(&pool)
-        .await
-        .unwrap();
+        sqlx::query("insert into coverage_access (chat_id, account_id, readable) values ($1, $2, $3)")
+            .bind(chat.0)
+            .bind(account.0)
+            .bind(readable)
+            .execute(&pool)
+            .await
+            .unwrap();
     }
     assert_eq!(accounts.reader_of(chat).await.unwrap().account, bert);
 
-    sqlx::query("insert into watch (chat_id, reader_id) values ($1, $2)")
-        .bind(chat.0)
-        .bind(carl.0)
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::query("insert into watch (chat_id, reader_id) values ($1, $2)").bind(chat.0).bind(carl.0).execute(&pool).await.unwrap();
     assert_eq!(accounts.reader_of(chat).await.unwrap().account, carl);
     accounts.learn(carl, &Failed::KeyDuplicated).await.unwrap();
     assert_eq!(accounts.reader_of(chat).await.unwrap().account, bert);
@@ -285,22 +154,11 @@ async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
 async fn a_session_that_changes_is_saved(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
-    let anna = accounts
-        .import("anna", &file(7, "ab"), LostKey::Refuse)
-        .await
-        .unwrap()
-        .id;
+    let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap().id;
     let connection = accounts.open(anna).await.unwrap();
     connection.signed_in_as(8);
     let mut tries = 0;
-    while self::accounts(&pool, &folder)
-        .open(anna)
-        .await
-        .unwrap()
-        .session()
-        .user_id
-        != Some(8)
-    {
+    while self::accounts(&pool, &folder).open(anna).await.unwrap().session().user_id != Some(8) {
         tries += 1;
         assert!(tries < 100, "the change was not saved");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -308,9 +166,6 @@ async fn a_session_that_changes_is_saved(pool: PgPool) {
     // Its own save is not taken for somebody else's.
     accounts.open(anna).await.unwrap();
     assert_eq!(connection.session().user_id, Some(8));
-    let under_way = connection
-        .invoke(&tl::functions::updates::GetState {})
-        .await
-        .unwrap_err();
+    let under_way = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
     assert!(!is_closed(&under_way), "{under_way:?}");
 }

@@ -24,7 +24,10 @@ pub enum Account {
     /// Take over a session from a file
     Import(Import),
     /// Accounts and their state
-    List { #[arg(long)] json: bool },
+    List {
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +68,11 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
                     let user = a.user_id.map_or(String::new(), |u| u.to_string());
                     vec![a.label, user, a.state.as_str().into(), a.state_reason.unwrap_or_default()]
                 });
-                output::table(&["label", "user", "state", "why"], rows, "no accounts; `telekeep account login` or `telekeep account import FILE` adds one");
+                output::table(
+                    &["label", "user", "state", "why"],
+                    rows,
+                    "no accounts; `telekeep account login` or `telekeep account import FILE` adds one",
+                );
             }
         }
         Account::Import(import) => {

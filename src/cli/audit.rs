@@ -23,7 +23,12 @@ pub struct Audit {
 #[derive(Debug, Subcommand)]
 pub enum DeadLetter {
     /// Documents that the index refused, and why
-    List { #[arg(long, default_value_t = 100)] limit: i64, #[arg(long)] json: bool },
+    List {
+        #[arg(long, default_value_t = 100)]
+        limit: i64,
+        #[arg(long)]
+        json: bool,
+    },
     /// Send them again, all of them
     Retry,
 }
@@ -34,7 +39,10 @@ pub async fn run(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
     let options = AuditOptions { deep: command.deep, repair: !command.no_repair, wait: !command.no_repair };
     let stop = CancellationToken::new();
     // Repairs go through the outbox: worked here too, where no other process works it.
-    let worker = tokio::spawn({ let (projector, stop) = (projector.clone(), stop.clone()); async move { projector.run(stop).await } });
+    let worker = tokio::spawn({
+        let (projector, stop) = (projector.clone(), stop.clone());
+        async move { projector.run(stop).await }
+    });
     let report = projector.audit(options, &stop).await;
     stop.cancel();
     worker.await??;

@@ -22,7 +22,10 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum Chat {
     /// Watched chats
-    List { #[arg(long)] json: bool },
+    List {
+        #[arg(long)]
+        json: bool,
+    },
     /// One chat: its facts, its watch, its coverage
     Show {
         /// Link, @name or id
@@ -71,9 +74,20 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
             } else {
                 let rows = watches.into_iter().map(|w| {
                     let name = w.username.map(|n| format!("@{n}")).unwrap_or_default();
-                    vec![w.chat_id.to_string(), w.kind.unwrap_or_default(), w.title.unwrap_or_default(), name, w.reader.unwrap_or_default(), w.tags.join(" ")]
+                    vec![
+                        w.chat_id.to_string(),
+                        w.kind.unwrap_or_default(),
+                        w.title.unwrap_or_default(),
+                        name,
+                        w.reader.unwrap_or_default(),
+                        w.tags.join(" "),
+                    ]
                 });
-                output::table(&["chat", "type", "title", "name", "reader", "tags"], rows, "no watched chats; `telekeep chat watch LINK` adds one");
+                output::table(
+                    &["chat", "type", "title", "name", "reader", "tags"],
+                    rows,
+                    "no watched chats; `telekeep chat watch LINK` adds one",
+                );
             }
         }
         Chat::Show { chat, json } => {
@@ -94,7 +108,11 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
         Chat::Unwatch { chat } => {
             let chat = known(&pool, &chat).await?;
             let was = watch::unwatch(&mut *pool.acquire().await?, chat).await?;
-            output::line(&if was { format!("chat {chat} is no longer watched; what is stored stays") } else { format!("chat {chat} was not watched") });
+            output::line(&if was {
+                format!("chat {chat} is no longer watched; what is stored stays")
+            } else {
+                format!("chat {chat} was not watched")
+            });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -109,7 +127,13 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
         None => None,
     };
     let mut tx = pool.begin().await?;
-    let wish = NewWatch { purpose: args.purpose, tags: args.tags, since: args.since, reader: Some(found.account), ..NewWatch::new(found.chat) };
+    let wish = NewWatch {
+        purpose: args.purpose,
+        tags: args.tags,
+        since: args.since,
+        reader: Some(found.account),
+        ..NewWatch::new(found.chat)
+    };
     let new = watch::watch(&mut tx, &wish).await?;
     if let Some(floor) = floor {
         let ledger = coverage::open(&mut tx, found.chat, found.account).await?;

@@ -16,9 +16,9 @@ use crate::{
     jobs::{self, Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
     projection::SINK,
     record::{
-        ChatId, outbox,
+        ChatId,
         coverage::{self as table, Window},
-        ledger,
+        ledger, outbox,
     },
 };
 
@@ -113,7 +113,13 @@ async fn ended(pool: &PgPool, chat: ChatId, kind: &str, bar: Option<(&indicatif:
             if let (true, Some(error)) = (row.state != State::Done, &row.error)
                 && told.insert((row.id, error.clone()))
             {
-                eprintln!("job {} {} is {}: {error}{}", row.id, row.kind, row.state, row.hint.as_ref().map_or(String::new(), |h| format!("\n  to do: {h}")));
+                eprintln!(
+                    "job {} {} is {}: {error}{}",
+                    row.id,
+                    row.kind,
+                    row.state,
+                    row.hint.as_ref().map_or(String::new(), |h| format!("\n  to do: {h}"))
+                );
             }
         }
         if rows.iter().all(|r| r.state.is_final() || r.state == State::Held) {

@@ -28,7 +28,8 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let rows = chats.into_iter().map(|c| {
-        let holes: Vec<_> = c.holes.iter().take(3).map(|(from, to)| if from == to { from.to_string() } else { format!("{from}–{to}") }).collect();
+        let holes: Vec<_> =
+            c.holes.iter().take(3).map(|(from, to)| if from == to { from.to_string() } else { format!("{from}–{to}") }).collect();
         let more = if c.holes.len() > 3 { format!(" and {} more", c.holes.len() - 3) } else { String::new() };
         let numbers = [c.top, c.collected, c.deleted, c.empty, c.inaccessible, c.stale, c.dead, c.missing];
         let title = c.title.unwrap_or_default();

@@ -48,7 +48,10 @@ async fn look(config: &Config) -> Vec<Finding> {
         findings.push(Finding { what, good, says: result.unwrap_or_else(|e| e) });
     };
     found("workflows", open::workflows(config).map(|w| format!("{} files are valid", w.len())).map_err(|e| e.to_string()));
-    found("telegram api", config.api().map(|_| "api_id and api_hash are set".into()).or_else(|e| Ok(format!("needed for real accounts: {e}"))));
+    found(
+        "telegram api",
+        config.api().map(|_| "api_id and api_hash are set".into()).or_else(|e| Ok(format!("needed for real accounts: {e}"))),
+    );
     let url = match config.database_url() {
         Ok(url) => url,
         Err(e) => {
@@ -93,17 +96,29 @@ async fn look(config: &Config) -> Vec<Finding> {
         found("projection", sink.await.unwrap_or_else(|e| Err(e.to_string())));
     }
     let accounts = async { open::accounts(config, &pool)?.list().await.map_err(anyhow::Error::from) }.await;
-    found("accounts", match accounts {
-        Ok(list) if list.is_empty() => Err("none; `telekeep account login` or `telekeep account import FILE` adds one".into()),
-        Ok(list) => match list.iter().find(|a| a.state != AccountState::Active) {
-            None => Ok(format!("{} active", list.len())),
-            Some(a) => Err(format!("{} is {}: {}", a.label, a.state.as_str(), a.state_reason.clone().unwrap_or_default())),
+    found(
+        "accounts",
+        match accounts {
+            Ok(list) if list.is_empty() => Err("none; `telekeep account login` or `telekeep account import FILE` adds one".into()),
+            Ok(list) => match list.iter().find(|a| a.state != AccountState::Active) {
+                None => Ok(format!("{} active", list.len())),
+                Some(a) => Err(format!("{} is {}: {}", a.label, a.state.as_str(), a.state_reason.clone().unwrap_or_default())),
+            },
+            Err(e) => Err(e.to_string()),
         },
-        Err(e) => Err(e.to_string()),
-    });
+    );
     let key = &config.key_file;
-    found("key file", if key.exists() { Ok(format!("{} is there; keep a backup", key.display())) } else { Ok(format!("{} is made at first use", key.display())) });
-    match telekeep_queue::list(&pool, telekeep_queue::Filter { state: Some(telekeep_queue::State::Held), ..Default::default() }).await {
+    found(
+        "key file",
+        if key.exists() {
+            Ok(format!("{} is there; keep a backup", key.display()))
+        } else {
+            Ok(format!("{} is made at first use", key.display()))
+        },
+    );
+    match telekeep_queue::list(&pool, telekeep_queue::Filter { state: Some(telekeep_queue::State::Held), ..Default::default() })
+        .await
+    {
         Ok(held) if held.is_empty() => found("jobs", Ok("none is held".into())),
         Ok(held) => found("jobs", Err(format!("{} are held; `telekeep job list --state held` shows why", held.len()))),
         Err(e) => found("jobs", Err(chain(&e))),

@@ -26,7 +26,10 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
             || e.is::<ConfigError>()
             || e.is::<WorkflowErrors>()
             || matches!(e.downcast_ref(), Some(PlanError::UnknownKind { .. }))
-            || matches!(e.downcast_ref(), Some(record::Error::PurposeRequired(_) | record::Error::NotWatched(_) | record::Error::Address(_)))
+            || matches!(
+                e.downcast_ref(),
+                Some(record::Error::PurposeRequired(_) | record::Error::NotWatched(_) | record::Error::Address(_))
+            )
             || e.downcast_ref::<account::Error>().is_some_and(account::Error::is_mistake)
     });
     ExitCode::from(if mistake { 2 } else { 1 })

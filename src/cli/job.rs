@@ -20,7 +20,11 @@ pub enum JobCommand {
     /// Jobs, newest first
     List(List),
     /// One job with its attempts
-    Show { id: i64, #[arg(long)] json: bool },
+    Show {
+        id: i64,
+        #[arg(long)]
+        json: bool,
+    },
     /// Wait until jobs have ended; exit code 1 if one ended otherwise than done, or is held
     Wait(Wait),
     /// Held jobs run again
@@ -30,7 +34,10 @@ pub enum JobCommand {
     /// Unfinished jobs end
     Cancel { ids: Vec<i64> },
     /// The processes that work, and how long their leases last
-    Workers { #[arg(long)] json: bool },
+    Workers {
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// One subcommand a kind; its options are the payload.
@@ -92,7 +99,9 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
             for e in enqueued {
                 match e {
                     queue::Enqueued::Created(id) => output::line(&format!("job {id} for chat {chat}")),
-                    queue::Enqueued::Deduplicated(id, state) => output::line(&format!("job {id} for chat {chat} exists already ({state})")),
+                    queue::Enqueued::Deduplicated(id, state) => {
+                        output::line(&format!("job {id} for chat {chat} exists already ({state})"))
+                    }
                 }
             }
         }
@@ -101,7 +110,8 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                 Ok(state) => state,
                 Err(e) => return mistake(e.to_string()),
             };
-            let rows = queue::list(&pool, queue::Filter { kind: list.kind, state, limit: Some(list.limit), ..Default::default() }).await?;
+            let rows =
+                queue::list(&pool, queue::Filter { kind: list.kind, state, limit: Some(list.limit), ..Default::default() }).await?;
             if list.json {
                 output::json(&rows)?;
             } else {
@@ -113,7 +123,9 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
             }
         }
         JobCommand::Show { id, json } => {
-            let Some(job) = queue::show(&pool, id).await? else { return mistake(format!("there is no job {id}; `telekeep job list` shows what is there")) };
+            let Some(job) = queue::show(&pool, id).await? else {
+                return mistake(format!("there is no job {id}; `telekeep job list` shows what is there"));
+            };
             let attempts = queue::attempts(&pool, id).await?;
             if json {
                 output::json(&serde_json::json!({ "job": job, "attempts": attempts }))?;
@@ -205,7 +217,13 @@ pub async fn wait(pool: &sqlx::PgPool, wait: Wait) -> anyhow::Result<ExitCode> {
             let bad: Vec<_> = rows.iter().filter(|r| r.state != State::Done).collect();
             output::line(&format!("{} jobs ended, {} of them done", rows.len(), rows.len() - bad.len()));
             for job in &bad {
-                output::line(&format!("job {} {} is {}: {}", job.id, job.kind, job.state, job.error.as_deref().unwrap_or("no reason kept")));
+                output::line(&format!(
+                    "job {} {} is {}: {}",
+                    job.id,
+                    job.kind,
+                    job.state,
+                    job.error.as_deref().unwrap_or("no reason kept")
+                ));
             }
             return Ok(ExitCode::from(u8::from(!bad.is_empty())));
         }

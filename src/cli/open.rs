@@ -11,8 +11,8 @@ use crate::{
     config::Config,
     jobs,
     projection::{Projector, Settings},
-    telegram::TelegramConfig,
     record::{self, SchemaState},
+    telegram::TelegramConfig,
     workflow::{self, Workflows},
 };
 

@@ -11,8 +11,7 @@ use super::open;
 use crate::{
     account::Accounts,
     config::{self, Config},
-    jobs,
-    trigger,
+    jobs, trigger,
     workflow::{self, Workflows},
 };
 
@@ -97,7 +96,12 @@ pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, s
 }
 
 /// Ticks, and advances runs, each second; a database that is away is waited for, told once.
-pub async fn triggers(pool: PgPool, folder: std::path::PathBuf, mut workflows: Workflows, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn triggers(
+    pool: PgPool,
+    folder: std::path::PathBuf,
+    mut workflows: Workflows,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let (mut last, mut told_files) = (String::new(), String::new());
     let mut every = tokio::time::interval(Duration::from_millis(500));
     loop {

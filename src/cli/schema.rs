@@ -36,7 +36,9 @@ pub async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
 pub async fn reindex(config: Config) -> anyhow::Result<ExitCode> {
     let pool = open::record(&config).await?;
     let bar = output::spinner("reindexing");
-    open::index(&config, &pool)?.reindex(&CancellationToken::new(), |progress| bar.set_message(format!("reindexing: {progress}"))).await?;
+    open::index(&config, &pool)?
+        .reindex(&CancellationToken::new(), |progress| bar.set_message(format!("reindexing: {progress}")))
+        .await?;
     bar.finish_and_clear();
     output::line("the index is rebuilt from the record");
     Ok(ExitCode::SUCCESS)

@@ -14,13 +14,26 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum WorkflowCommand {
     /// The workflows of the configured folder
-    List { #[arg(long)] json: bool },
+    List {
+        #[arg(long)]
+        json: bool,
+    },
     /// Check every file; each fault with file and line
     Validate,
     /// Start a workflow by hand, for the chats it selects or those given
-    Run { name: String, #[arg(long, allow_negative_numbers = true)] chat: Vec<i64> },
+    Run {
+        name: String,
+        #[arg(long, allow_negative_numbers = true)]
+        chat: Vec<i64>,
+    },
     /// Runs, newest first
-    Runs { name: Option<String>, #[arg(long, default_value_t = 20)] limit: i64, #[arg(long)] json: bool },
+    Runs {
+        name: Option<String>,
+        #[arg(long, default_value_t = 20)]
+        limit: i64,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<ExitCode> {
@@ -74,9 +87,9 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
             if json {
                 output::json(&rows)?;
             } else {
-                let rows = rows.into_iter().map(|r| {
-                    vec![r.id.to_string(), r.workflow, r.chat_id.to_string(), r.trigger, r.tick.to_rfc3339(), r.state]
-                });
+                let rows = rows
+                    .into_iter()
+                    .map(|r| vec![r.id.to_string(), r.workflow, r.chat_id.to_string(), r.trigger, r.tick.to_rfc3339(), r.state]);
                 output::table(&["run", "workflow", "chat", "trigger", "tick", "state"], rows, "no runs yet");
             }
         }

@@ -50,10 +50,7 @@ fn hit(hit: &Value) -> Hit {
         id: hit["_id"].as_str().unwrap_or_default().to_owned(),
         chat_id: source["chat_id"].as_i64().unwrap_or(0),
         message_id: source["message_id"].as_i64().unwrap_or(0),
-        date: source["date"]
-            .as_str()
-            .and_then(|date| DateTime::parse_from_rfc3339(date).ok())
-            .map(|date| date.with_timezone(&Utc)),
+        date: source["date"].as_str().and_then(|date| DateTime::parse_from_rfc3339(date).ok()).map(|date| date.with_timezone(&Utc)),
         highlight: if fragments.is_empty() { text.clone() } else { fragments.join(" … ") },
         text,
     }

@@ -276,20 +276,21 @@ impl Projector {
                     (Some(revision), Some(version)) if revision >= *version => done.push(*entry),
                     // The index holds what the record never said, or does not tell.
                     (_, version) => {
-                        let version =
-                            version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version}"));
-                        diverged.push((*entry, format!("divergence: the index holds {version}, the record has revision {}; run `telekeep audit --repair`", revision.unwrap_or(0))));
+                        let version = version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version}"));
+                        diverged.push((
+                            *entry,
+                            format!(
+                                "divergence: the index holds {version}, the record has revision {}; run `telekeep audit --repair`",
+                                revision.unwrap_or(0)
+                            ),
+                        ));
                     }
                 }
             }
         }
         if !diverged.is_empty() {
             let count = outbox::bury(&self.pool, sink, &diverged).await?;
-            tracing::warn!(
-                sink,
-                documents = count,
-                "the index holds versions that the record never reached; run `telekeep audit`"
-            );
+            tracing::warn!(sink, documents = count, "the index holds versions that the record never reached; run `telekeep audit`");
         }
         outbox::remove(&self.pool, sink, &done).await?;
         Ok(())

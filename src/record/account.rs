@@ -39,9 +39,7 @@ impl AccountState {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Held, Self::Limited, Self::Lost]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [Self::Active, Self::Held, Self::Limited, Self::Lost].into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -126,12 +124,7 @@ pub async fn insert(
 }
 
 /// Gives an account a new session, and makes it active again.
-pub async fn renew(
-    conn: &mut PgConnection,
-    account: AccountId,
-    user_id: Option<i64>,
-    session: &Sealed,
-) -> sqlx::Result<()> {
+pub async fn renew(conn: &mut PgConnection, account: AccountId, user_id: Option<i64>, session: &Sealed) -> sqlx::Result<()> {
     sqlx::query(
         "update account set session = $2, session_key_id = $3, user_id = coalesce($4, user_id),
                 state = 'active', state_reason = null, state_at = now()
@@ -147,11 +140,7 @@ pub async fn renew(
 }
 
 /// Saves a session that changed in use.
-pub async fn save_session(
-    conn: &mut PgConnection,
-    account: AccountId,
-    session: &Sealed,
-) -> sqlx::Result<()> {
+pub async fn save_session(conn: &mut PgConnection, account: AccountId, session: &Sealed) -> sqlx::Result<()> {
     sqlx::query("update account set session = $2, session_key_id = $3 where id = $1")
         .bind(account.0)
         .bind(&session.bytes)
@@ -163,19 +152,13 @@ pub async fn save_session(
 
 /// All accounts, oldest first.
 pub async fn list(conn: &mut PgConnection) -> sqlx::Result<Vec<Account>> {
-    sqlx::query_as(
-        "select id, label, user_id, state, state_reason, state_at, created_at from account order by id",
-    )
-    .fetch_all(conn)
-    .await
+    sqlx::query_as("select id, label, user_id, state, state_reason, state_at, created_at from account order by id")
+        .fetch_all(conn)
+        .await
 }
 
 /// The account of this label, or else of this user.
-pub async fn find(
-    conn: &mut PgConnection,
-    label: &str,
-    user_id: Option<i64>,
-) -> sqlx::Result<Option<Account>> {
+pub async fn find(conn: &mut PgConnection, label: &str, user_id: Option<i64>) -> sqlx::Result<Option<Account>> {
     sqlx::query_as(
         "select id, label, user_id, state, state_reason, state_at, created_at from account
           where user_id = $2 or label = $1 order by user_id is not distinct from $2 desc limit 1",
@@ -187,10 +170,7 @@ pub async fn find(
 }
 
 /// One account with its sealed session.
-pub async fn sealed(
-    conn: &mut PgConnection,
-    account: AccountId,
-) -> sqlx::Result<Option<SealedAccount>> {
+pub async fn sealed(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Option<SealedAccount>> {
     let row = sqlx::query(
         "select id, label, user_id, state, state_reason, state_at, created_at, session, session_key_id, device
            from account where id = $1",
@@ -201,10 +181,7 @@ pub async fn sealed(
     row.map(|row| {
         Ok(SealedAccount {
             account: Account::from_row(&row)?,
-            session: Sealed {
-                bytes: row.try_get("session")?,
-                key_id: row.try_get("session_key_id")?,
-            },
+            session: Sealed { bytes: row.try_get("session")?, key_id: row.try_get("session_key_id")? },
             device: row.try_get("device")?,
         })
     })
@@ -213,35 +190,22 @@ pub async fn sealed(
 
 /// How many sessions are sealed: with none, a key may be made.
 pub async fn sealed_count(conn: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select count(*) from account")
-        .fetch_one(conn)
-        .await
+    sqlx::query_scalar("select count(*) from account").fetch_one(conn).await
 }
 
 /// Sets an account's state with its reason. A lost account stays lost until it is renewed.
-pub async fn set_state(
-    conn: &mut PgConnection,
-    account: AccountId,
-    state: AccountState,
-    reason: Option<&str>,
-) -> sqlx::Result<()> {
-    sqlx::query(
-        "update account set state = $2, state_reason = $3, state_at = now() where id = $1 and state <> 'lost'",
-    )
-    .bind(account.0)
-    .bind(state.as_str())
-    .bind(reason)
-    .execute(conn)
-    .await
-    .map(drop)
+pub async fn set_state(conn: &mut PgConnection, account: AccountId, state: AccountState, reason: Option<&str>) -> sqlx::Result<()> {
+    sqlx::query("update account set state = $2, state_reason = $3, state_at = now() where id = $1 and state <> 'lost'")
+        .bind(account.0)
+        .bind(state.as_str())
+        .bind(reason)
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 /// Notes how an account addresses peers. What is absent erases nothing.
-pub async fn note_peers(
-    conn: &mut PgConnection,
-    account: AccountId,
-    peers: &[Peer],
-) -> sqlx::Result<()> {
+pub async fn note_peers(conn: &mut PgConnection, account: AccountId, peers: &[Peer]) -> sqlx::Result<()> {
     // Sorted against deadlocks; once each, because one statement must not touch a row twice.
     let mut peers: Vec<&Peer> = peers.iter().collect();
     peers.sort_by_key(|peer| (peer.id, peer.access_hash.is_none()));
@@ -268,26 +232,13 @@ pub async fn note_peers(
 }
 
 /// What an account knows of a peer.
-pub async fn peer(
-    conn: &mut PgConnection,
-    account: AccountId,
-    peer: ChatId,
-) -> sqlx::Result<Option<Peer>> {
-    let row = sqlx::query(
-        "select access_hash, username from account_peer where account_id = $1 and peer_id = $2",
-    )
-    .bind(account.0)
-    .bind(peer.0)
-    .fetch_optional(conn)
-    .await?;
-    row.map(|row| {
-        Ok(Peer {
-            id: peer.0,
-            access_hash: row.try_get("access_hash")?,
-            username: row.try_get("username")?,
-        })
-    })
-    .transpose()
+pub async fn peer(conn: &mut PgConnection, account: AccountId, peer: ChatId) -> sqlx::Result<Option<Peer>> {
+    let row = sqlx::query("select access_hash, username from account_peer where account_id = $1 and peer_id = $2")
+        .bind(account.0)
+        .bind(peer.0)
+        .fetch_optional(conn)
+        .await?;
+    row.map(|row| Ok(Peer { id: peer.0, access_hash: row.try_get("access_hash")?, username: row.try_get("username")? })).transpose()
 }
 
 /// Who reads a chat: the reader that its watch names, else an account known to read it, else one that knows the peer. Only active
@@ -307,23 +258,11 @@ pub async fn reader_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Op
     .bind(chat.0)
     .fetch_optional(conn)
     .await?;
-    row.map(|row| {
-        Ok(Reader {
-            account: AccountId(row.try_get("id")?),
-            access_hash: row.try_get("access_hash")?,
-        })
-    })
-    .transpose()
+    row.map(|row| Ok(Reader { account: AccountId(row.try_get("id")?), access_hash: row.try_get("access_hash")? })).transpose()
 }
 
 /// Lets a method of an account rest from now; an earlier, longer rest stays.
-pub async fn rest(
-    conn: &mut PgConnection,
-    account: AccountId,
-    method: &str,
-    wait: Duration,
-    reason: &str,
-) -> sqlx::Result<()> {
+pub async fn rest(conn: &mut PgConnection, account: AccountId, method: &str, wait: Duration, reason: &str) -> sqlx::Result<()> {
     sqlx::query(
         "insert into account_rest as known (account_id, method, until, reason)
          values ($1, $2, now() + make_interval(secs => $3), $4)
@@ -340,11 +279,7 @@ pub async fn rest(
 }
 
 /// How long a method of an account still rests; none when it may be called.
-pub async fn resting(
-    conn: &mut PgConnection,
-    account: AccountId,
-    method: &str,
-) -> sqlx::Result<Option<Duration>> {
+pub async fn resting(conn: &mut PgConnection, account: AccountId, method: &str) -> sqlx::Result<Option<Duration>> {
     let seconds: Option<f64> = sqlx::query_scalar(
         "select extract(epoch from max(until) - now())::float8 from account_rest
           where account_id = $1 and method in ($2, $3) and until > now()",

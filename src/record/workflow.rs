@@ -117,7 +117,11 @@ pub async fn open_run(
     if state == "skipped" {
         return Ok(Started::Skipped);
     }
-    sqlx::query("insert into workflow_step (run_id, step) select $1, unnest($2::text[])").bind(id).bind(steps).execute(conn).await?;
+    sqlx::query("insert into workflow_step (run_id, step) select $1, unnest($2::text[])")
+        .bind(id)
+        .bind(steps)
+        .execute(conn)
+        .await?;
     Ok(Started::Run(id))
 }
 
@@ -147,7 +151,12 @@ pub async fn steps(conn: &mut PgConnection, run: i64) -> sqlx::Result<Vec<StepRo
 
 /// Moves a step to a state.
 pub async fn set_step(conn: &mut PgConnection, run: i64, step: &str, state: &str) -> sqlx::Result<()> {
-    sqlx::query("update workflow_step set state = $3 where run_id = $1 and step = $2").bind(run).bind(step).bind(state).execute(conn).await?;
+    sqlx::query("update workflow_step set state = $3 where run_id = $1 and step = $2")
+        .bind(run)
+        .bind(step)
+        .bind(state)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -173,7 +182,11 @@ pub async fn job_ended(conn: &mut PgConnection, job: i64, outcome: &str) -> sqlx
 
 /// Ends a run.
 pub async fn close_run(conn: &mut PgConnection, run: i64, state: &str) -> sqlx::Result<()> {
-    sqlx::query("update workflow_run set state = $2, finished_at = now() where id = $1").bind(run).bind(state).execute(conn).await?;
+    sqlx::query("update workflow_run set state = $2, finished_at = now() where id = $1")
+        .bind(run)
+        .bind(state)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

@@ -35,10 +35,7 @@ impl InputChat {
     pub fn new(chat: ChatId, access_hash: Option<i64>) -> Self {
         let access_hash = access_hash.unwrap_or(0);
         match chat.0 {
-            marked if marked <= CHANNEL_MARK => Self::Channel {
-                id: CHANNEL_MARK - marked,
-                access_hash,
-            },
+            marked if marked <= CHANNEL_MARK => Self::Channel { id: CHANNEL_MARK - marked, access_hash },
             marked if marked < 0 => Self::Group { id: -marked },
             id => Self::User { id, access_hash },
         }
@@ -56,30 +53,16 @@ impl InputChat {
     /// The chat as an `InputPeer`.
     pub fn peer(&self) -> tl::enums::InputPeer {
         match *self {
-            Self::Channel { id, access_hash } => tl::types::InputPeerChannel {
-                channel_id: id,
-                access_hash,
-            }
-            .into(),
+            Self::Channel { id, access_hash } => tl::types::InputPeerChannel { channel_id: id, access_hash }.into(),
             Self::Group { id } => tl::types::InputPeerChat { chat_id: id }.into(),
-            Self::User { id, access_hash } => tl::types::InputPeerUser {
-                user_id: id,
-                access_hash,
-            }
-            .into(),
+            Self::User { id, access_hash } => tl::types::InputPeerUser { user_id: id, access_hash }.into(),
         }
     }
 
     /// The chat as an `InputChannel`; none for users and basic groups.
     pub fn channel(&self) -> Option<tl::enums::InputChannel> {
         match *self {
-            Self::Channel { id, access_hash } => Some(
-                tl::types::InputChannel {
-                    channel_id: id,
-                    access_hash,
-                }
-                .into(),
-            ),
+            Self::Channel { id, access_hash } => Some(tl::types::InputChannel { channel_id: id, access_hash }.into()),
             Self::Group { .. } | Self::User { .. } => None,
         }
     }
@@ -123,27 +106,14 @@ impl Connection {
     pub async fn full_chat(&self, chat: &InputChat) -> Result<FullChat> {
         let described = match *chat {
             InputChat::Channel { id, access_hash } => {
-                let channel = tl::types::InputChannel {
-                    channel_id: id,
-                    access_hash,
-                };
-                self.invoke(&tl::functions::channels::GetFullChannel {
-                    channel: channel.into(),
-                })
-                .await?
+                let channel = tl::types::InputChannel { channel_id: id, access_hash };
+                self.invoke(&tl::functions::channels::GetFullChannel { channel: channel.into() }).await?
             }
-            InputChat::Group { id } => {
-                self.invoke(&tl::functions::messages::GetFullChat { chat_id: id })
-                    .await?
-            }
+            InputChat::Group { id } => self.invoke(&tl::functions::messages::GetFullChat { chat_id: id }).await?,
             InputChat::User { id, access_hash } => {
-                let user = tl::types::InputUser {
-                    user_id: id,
-                    access_hash,
-                };
-                let tl::enums::users::UserFull::Full(full) = self
-                    .invoke(&tl::functions::users::GetFullUser { id: user.into() })
-                    .await?;
+                let user = tl::types::InputUser { user_id: id, access_hash };
+                let tl::enums::users::UserFull::Full(full) =
+                    self.invoke(&tl::functions::users::GetFullUser { id: user.into() }).await?;
                 return Ok(FullChat::User(Box::new(full)));
             }
         };
@@ -160,11 +130,10 @@ impl Connection {
             let page = self.dialog_page(&offset).await?;
             let next = Offset::after(&page);
             let before = all.dialogs.len();
-            all.dialogs
-                .extend(page.dialogs.into_iter().filter(|dialog| match dialog {
-                    tl::enums::Dialog::Dialog(dialog) => seen.insert(chat_id(&dialog.peer)),
-                    tl::enums::Dialog::Folder(_) | tl::enums::Dialog::Community(_) => false,
-                }));
+            all.dialogs.extend(page.dialogs.into_iter().filter(|dialog| match dialog {
+                tl::enums::Dialog::Dialog(dialog) => seen.insert(chat_id(&dialog.peer)),
+                tl::enums::Dialog::Folder(_) | tl::enums::Dialog::Community(_) => false,
+            }));
             all.chats.extend(page.chats);
             all.users.extend(page.users);
             match next {
@@ -187,24 +156,15 @@ impl Connection {
             })
             .await?;
         match answer {
-            tl::enums::messages::Dialogs::Dialogs(page) => Ok(DialogPage {
-                dialogs: page.dialogs,
-                messages: page.messages,
-                chats: page.chats,
-                users: page.users,
-                last: true,
-            }),
-            tl::enums::messages::Dialogs::Slice(page) => Ok(DialogPage {
-                dialogs: page.dialogs,
-                messages: page.messages,
-                chats: page.chats,
-                users: page.users,
-                last: false,
-            }),
-            tl::enums::messages::Dialogs::NotModified(_) => Err(Error::Unexpected {
-                method: "messages.getDialogs",
-                found: "messages.dialogsNotModified",
-            }),
+            tl::enums::messages::Dialogs::Dialogs(page) => {
+                Ok(DialogPage { dialogs: page.dialogs, messages: page.messages, chats: page.chats, users: page.users, last: true })
+            }
+            tl::enums::messages::Dialogs::Slice(page) => {
+                Ok(DialogPage { dialogs: page.dialogs, messages: page.messages, chats: page.chats, users: page.users, last: false })
+            }
+            tl::enums::messages::Dialogs::NotModified(_) => {
+                Err(Error::Unexpected { method: "messages.getDialogs", found: "messages.dialogsNotModified" })
+            }
         }
     }
 
@@ -223,16 +183,7 @@ impl Connection {
     pub async fn users(&self, users: &[(i64, i64)]) -> Result<Vec<tl::enums::User>> {
         let mut described = Vec::with_capacity(users.len());
         for page in users.chunks(USERS_PAGE) {
-            let id = page
-                .iter()
-                .map(|&(user_id, access_hash)| {
-                    tl::types::InputUser {
-                        user_id,
-                        access_hash,
-                    }
-                    .into()
-                })
-                .collect();
+            let id = page.iter().map(|&(user_id, access_hash)| tl::types::InputUser { user_id, access_hash }.into()).collect();
             described.extend(self.invoke(&tl::functions::users::GetUsers { id }).await?);
         }
         Ok(described)
@@ -244,10 +195,9 @@ impl Connection {
         let mut found = self.invoke(&tl::functions::users::GetUsers { id }).await?;
         match found.pop() {
             Some(tl::enums::User::User(user)) => Ok(user),
-            Some(tl::enums::User::Empty(_)) | None => Err(Error::Unexpected {
-                method: "users.getUsers",
-                found: "no user for self",
-            }),
+            Some(tl::enums::User::Empty(_)) | None => {
+                Err(Error::Unexpected { method: "users.getUsers", found: "no user for self" })
+            }
         }
     }
 }
@@ -261,11 +211,7 @@ struct Offset {
 
 impl Default for Offset {
     fn default() -> Self {
-        Self {
-            date: 0,
-            id: 0,
-            peer: tl::enums::InputPeer::Empty,
-        }
+        Self { date: 0, id: 0, peer: tl::enums::InputPeer::Empty }
     }
 }
 
@@ -277,49 +223,29 @@ impl Offset {
             };
             let date = page.messages.iter().find_map(|message| {
                 let (id, peer, date) = match message {
-                    tl::enums::Message::Message(message) => {
-                        (message.id, &message.peer_id, message.date)
-                    }
-                    tl::enums::Message::Service(message) => {
-                        (message.id, &message.peer_id, message.date)
-                    }
+                    tl::enums::Message::Message(message) => (message.id, &message.peer_id, message.date),
+                    tl::enums::Message::Service(message) => (message.id, &message.peer_id, message.date),
                     tl::enums::Message::Empty(_) => return None,
                 };
                 (id == dialog.top_message && *peer == dialog.peer).then_some(date)
             })?;
             let hash = access_hash(&dialog.peer, &page.chats, &page.users);
-            Some(Self {
-                date,
-                id: dialog.top_message,
-                peer: InputChat::new(chat_id(&dialog.peer), hash).peer(),
-            })
+            Some(Self { date, id: dialog.top_message, peer: InputChat::new(chat_id(&dialog.peer), hash).peer() })
         })
     }
 }
 
 /// The access hash that an answer tells of a peer; hashes of `min` constructors do not count.
-pub fn access_hash(
-    peer: &tl::enums::Peer,
-    chats: &[tl::enums::Chat],
-    users: &[tl::enums::User],
-) -> Option<i64> {
+pub fn access_hash(peer: &tl::enums::Peer, chats: &[tl::enums::Chat], users: &[tl::enums::User]) -> Option<i64> {
     match peer {
         tl::enums::Peer::Chat(_) => None,
         tl::enums::Peer::User(wanted) => users.iter().find_map(|user| match user {
-            tl::enums::User::User(user) if user.id == wanted.user_id && !user.min => {
-                user.access_hash
-            }
+            tl::enums::User::User(user) if user.id == wanted.user_id && !user.min => user.access_hash,
             tl::enums::User::User(_) | tl::enums::User::Empty(_) => None,
         }),
         tl::enums::Peer::Channel(wanted) => chats.iter().find_map(|chat| match chat {
-            tl::enums::Chat::Channel(channel)
-                if channel.id == wanted.channel_id && !channel.min =>
-            {
-                channel.access_hash
-            }
-            tl::enums::Chat::ChannelForbidden(channel) if channel.id == wanted.channel_id => {
-                Some(channel.access_hash)
-            }
+            tl::enums::Chat::Channel(channel) if channel.id == wanted.channel_id && !channel.min => channel.access_hash,
+            tl::enums::Chat::ChannelForbidden(channel) if channel.id == wanted.channel_id => Some(channel.access_hash),
             _ => None,
         }),
     }
@@ -332,29 +258,14 @@ mod tests {
     #[test]
     fn marked_ids_name_the_kind_both_ways() {
         for (marked, expected) in [
-            (
-                -1_001_234_567_890,
-                InputChat::Channel {
-                    id: 1_234_567_890,
-                    access_hash: 5,
-                },
-            ),
+            (-1_001_234_567_890, InputChat::Channel { id: 1_234_567_890, access_hash: 5 }),
             (-42, InputChat::Group { id: 42 }),
-            (
-                77,
-                InputChat::User {
-                    id: 77,
-                    access_hash: 5,
-                },
-            ),
+            (77, InputChat::User { id: 77, access_hash: 5 }),
         ] {
             let chat = InputChat::new(ChatId(marked), Some(5));
             assert_eq!(chat, expected);
             assert_eq!(chat.id(), ChatId(marked));
         }
-        assert_eq!(
-            format!("{:?}", InputChat::new(ChatId(77), Some(123_456))),
-            "InputChat(77)"
-        );
+        assert_eq!(format!("{:?}", InputChat::new(ChatId(77), Some(123_456))), "InputChat(77)");
     }
 }

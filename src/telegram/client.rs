@@ -9,9 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use grammers_mtsender::{
-    ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolFatHandle,
-};
+use grammers_mtsender::{ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolFatHandle};
 use grammers_tl_types as tl;
 use grammers_tl_types::Deserializable;
 use serde::{Deserialize, Serialize};
@@ -56,12 +54,7 @@ pub struct TelegramConfig {
 
 impl TelegramConfig {
     pub fn new(api_id: i32, api_hash: impl Into<String>) -> Self {
-        Self {
-            api_id,
-            api_hash: api_hash.into(),
-            device: Device::default(),
-            request_timeout: REQUEST_TIMEOUT,
-        }
+        Self { api_id, api_hash: api_hash.into(), device: Device::default(), request_timeout: REQUEST_TIMEOUT }
     }
 }
 
@@ -109,9 +102,7 @@ pub struct Connection(Arc<Inner>);
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection")
-            .field("session", &self.0.session.data())
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("session", &self.0.session.data()).finish_non_exhaustive()
     }
 }
 
@@ -134,11 +125,7 @@ impl Connection {
         let body = request.to_bytes();
         let method = method_name(&body);
         let answer = flood::sleep_short(|| self.attempt(method, &body)).await?;
-        R::Return::from_bytes(&answer).map_err(|source| Error::Undecodable {
-            method: method.to_owned(),
-            source,
-            bytes: answer,
-        })
+        R::Return::from_bytes(&answer).map_err(|source| Error::Undecodable { method: method.to_owned(), source, bytes: answer })
     }
 
     async fn attempt(&self, method: &str, body: &[u8]) -> Result<Vec<u8>> {
@@ -209,22 +196,14 @@ impl Connection {
             SenderPool::with_configuration(Arc::clone(&inner.session), inner.config.api_id, params);
         pools.started += 1;
         let number = pools.started;
-        pools.current = Some(Pool {
-            handle: handle.clone(),
-            runner: tokio::spawn(runner.run()),
-            number,
-        });
+        pools.current = Some(Pool { handle: handle.clone(), runner: tokio::spawn(runner.run()), number });
         Ok((handle, number))
     }
 
     /// Ends the pool of this number, if it is still the current one.
     fn discard(&self, number: u64, reason: &str) {
         let mut pools = self.pools();
-        if pools
-            .current
-            .as_ref()
-            .is_some_and(|pool| pool.number == number)
-        {
+        if pools.current.as_ref().is_some_and(|pool| pool.number == number) {
             tracing::warn!(reason, "ending the connection; the next call opens another");
             pools.current = None;
         }
@@ -286,20 +265,12 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     fn connection_to(address: SocketAddr) -> Connection {
-        let config = TelegramConfig {
-            request_timeout: Duration::from_millis(200),
-            ..TelegramConfig::new(1, "hash")
-        };
-        Connection::open(
-            &config,
-            SessionData::pinned(2, address, Some(AuthKey([7; 256])), None),
-        )
+        let config = TelegramConfig { request_timeout: Duration::from_millis(200), ..TelegramConfig::new(1, "hash") };
+        Connection::open(&config, SessionData::pinned(2, address, Some(AuthKey([7; 256])), None))
     }
 
     /// A server that does the same to each connection; gives its address and how many came.
-    async fn server<F>(
-        serve: impl Fn(TcpStream) -> F + Send + 'static,
-    ) -> (SocketAddr, Arc<std::sync::atomic::AtomicU32>)
+    async fn server<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> (SocketAddr, Arc<std::sync::atomic::AtomicU32>)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -325,13 +296,8 @@ mod tests {
         .await;
         let connection = connection_to(address);
         for _ in 0..2 {
-            let error = connection
-                .invoke(&tl::functions::updates::GetState {})
-                .await
-                .unwrap_err();
-            assert!(
-                matches!(&error, Error::Transient { method, source: Cause::Timeout(_) } if method == "updates.getState")
-            );
+            let error = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
+            assert!(matches!(&error, Error::Transient { method, source: Cause::Timeout(_) } if method == "updates.getState"));
         }
         assert_eq!(accepted.load(std::sync::atomic::Ordering::SeqCst), 2);
     }
@@ -341,17 +307,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = connection_to(address)
-            .invoke(&tl::functions::updates::GetState {})
-            .await
-            .unwrap_err();
-        assert!(matches!(
-            error,
-            Error::Transient {
-                source: Cause::Connection(_),
-                ..
-            }
-        ));
+        let error = connection_to(address).invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
+        assert!(matches!(error, Error::Transient { source: Cause::Connection(_), .. }));
     }
 
     #[tokio::test]
@@ -364,16 +321,10 @@ mod tests {
         })
         .await;
         let connection = connection_to(address);
-        let error = connection
-            .invoke(&tl::functions::updates::GetState {})
-            .await
-            .unwrap_err();
+        let error = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
         assert!(matches!(error, Error::KeyRefused), "{error:?}");
         let asked = accepted.load(std::sync::atomic::Ordering::SeqCst);
-        let again = connection
-            .invoke(&tl::functions::updates::GetState {})
-            .await
-            .unwrap_err();
+        let again = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
         assert!(matches!(again, Error::KeyRefused));
         assert_eq!(accepted.load(std::sync::atomic::Ordering::SeqCst), asked);
     }
@@ -382,17 +333,8 @@ mod tests {
     async fn a_closed_connection_says_so() {
         let connection = connection_to("127.0.0.1:9".parse().unwrap());
         connection.close().await;
-        let error = connection
-            .invoke(&tl::functions::updates::GetState {})
-            .await
-            .unwrap_err();
-        assert!(matches!(
-            error,
-            Error::Transient {
-                source: Cause::Closed,
-                ..
-            }
-        ));
+        let error = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
+        assert!(matches!(error, Error::Transient { source: Cause::Closed, .. }));
     }
 
     #[test]

@@ -40,11 +40,7 @@ pub enum Error {
     Inaccessible { method: String, name: String },
     /// The call belongs to another datacentre.
     #[error("{method} belongs to datacentre {dc} ({name})")]
-    Migrate {
-        method: String,
-        name: String,
-        dc: i32,
-    },
+    Migrate { method: String, name: String, dc: i32 },
     /// Telegram refused a step of a login.
     #[error(transparent)]
     Login(#[from] LoginRefusal),
@@ -53,24 +49,13 @@ pub enum Error {
     UnknownDatacentre,
     /// The answer is not in the schema that this build knows. The bytes are kept for who stores them.
     #[error("the answer of {method} could not be decoded ({} bytes)", bytes.len())]
-    Undecodable {
-        method: String,
-        source: grammers_tl_types::deserialize::Error,
-        bytes: Vec<u8>,
-    },
+    Undecodable { method: String, source: grammers_tl_types::deserialize::Error, bytes: Vec<u8> },
     /// An answer of a kind that this method must not give.
     #[error("{method} gave an answer of an unexpected kind: {found}")]
-    Unexpected {
-        method: &'static str,
-        found: &'static str,
-    },
+    Unexpected { method: &'static str, found: &'static str },
     /// A name that is not in the table: someone must look.
     #[error("{method} failed with {name} (code {code}), which is not known here")]
-    UnknownRpc {
-        method: String,
-        code: i32,
-        name: String,
-    },
+    UnknownRpc { method: String, code: i32, name: String },
 }
 
 /// What was behind a failure that may pass.
@@ -98,21 +83,15 @@ pub enum LoginRefusal {
     PasswordNeeded,
     #[error("the password is not right")]
     PasswordWrong,
-    #[error(
-        "Telegram does not accept this phone number: give it in international form, as +4915112345678"
-    )]
+    #[error("Telegram does not accept this phone number: give it in international form, as +4915112345678")]
     PhoneInvalid,
     #[error("Telegram has banned this phone number")]
     PhoneBanned,
     #[error("this number has no Telegram account: create it in an official app first")]
     NoAccount,
-    #[error(
-        "api_id and api_hash do not belong together or are not known: get yours at https://my.telegram.org"
-    )]
+    #[error("api_id and api_hash do not belong together or are not known: get yours at https://my.telegram.org")]
     ApiIdInvalid,
-    #[error(
-        "Telegram asks for a way of login that is not supported here (payment, e-mail or an unknown password method)"
-    )]
+    #[error("Telegram asks for a way of login that is not supported here (payment, e-mail or an unknown password method)")]
     Unsupported,
 }
 
@@ -120,18 +99,13 @@ impl Error {
     /// How long Telegram asked to wait, where it named a time.
     pub fn wait(&self) -> Option<Duration> {
         match self {
-            Self::Flood { wait, .. }
-            | Self::SlowMode { wait, .. }
-            | Self::TakeoutDelay { wait, .. } => Some(*wait),
+            Self::Flood { wait, .. } | Self::SlowMode { wait, .. } | Self::TakeoutDelay { wait, .. } => Some(*wait),
             _ => None,
         }
     }
 
     pub(super) fn transient(method: &str, source: Cause) -> Self {
-        Self::Transient {
-            method: method.to_owned(),
-            source,
-        }
+        Self::Transient { method: method.to_owned(), source }
     }
 
     /// Maps what grammers reports. `had_key`: the session had a home key before the call, so that a failed handshake means that the
@@ -140,9 +114,7 @@ impl Error {
         match error {
             InvocationError::Rpc(rpc) => Self::from_rpc(method, rpc),
             InvocationError::Session(_) => Self::KeyRefused,
-            InvocationError::Transport(transport::Error::BadStatus { status: 404 }) => {
-                Self::KeyRefused
-            }
+            InvocationError::Transport(transport::Error::BadStatus { status: 404 }) => Self::KeyRefused,
             InvocationError::Authentication(_) if had_key => Self::KeyRefused,
             InvocationError::InvalidDc => Self::UnknownDatacentre,
             InvocationError::Authentication(_)
@@ -156,15 +128,11 @@ impl Error {
     /// Maps Telegram's own names: the table of errors, in its order. grammers has taken the number out of the name.
     /// Names: <https://core.telegram.org/api/errors> and the pages of the methods.
     pub(super) fn from_rpc(method: &str, rpc: RpcError) -> Self {
-        let RpcError {
-            code, name, value, ..
-        } = rpc;
+        let RpcError { code, name, value, .. } = rpc;
         let method = method.to_owned();
         let wait = Duration::from_secs(value.unwrap_or(0).into());
         match name.as_str() {
-            "FLOOD_WAIT" | "FLOOD_PREMIUM_WAIT" | "FLOOD_TEST_PHONE_WAIT" => {
-                Self::Flood { method, wait }
-            }
+            "FLOOD_WAIT" | "FLOOD_PREMIUM_WAIT" | "FLOOD_TEST_PHONE_WAIT" => Self::Flood { method, wait },
             "SLOWMODE_WAIT" => Self::SlowMode { method, wait },
             "TAKEOUT_INIT_DELAY" => Self::TakeoutDelay { method, wait },
 
@@ -177,9 +145,7 @@ impl Error {
             "AUTH_KEY_DUPLICATED" => Self::KeyDuplicated,
             "PEER_FLOOD" => Self::PeerFlood { method },
 
-            "FILE_REFERENCE_EXPIRED" | "FILE_REFERENCE_INVALID" | "FILE_REFERENCE_EMPTY" => {
-                Self::FileReferenceExpired { method }
-            }
+            "FILE_REFERENCE_EXPIRED" | "FILE_REFERENCE_INVALID" | "FILE_REFERENCE_EMPTY" => Self::FileReferenceExpired { method },
 
             "CHANNEL_PRIVATE"
             | "CHANNEL_INVALID"
@@ -199,9 +165,7 @@ impl Error {
             | "INVITE_HASH_INVALID" => Self::Inaccessible { method, name },
 
             "SESSION_PASSWORD_NEEDED" => LoginRefusal::PasswordNeeded.into(),
-            "PHONE_CODE_INVALID" | "PHONE_CODE_EMPTY" | "CODE_INVALID" => {
-                LoginRefusal::CodeWrong.into()
-            }
+            "PHONE_CODE_INVALID" | "PHONE_CODE_EMPTY" | "CODE_INVALID" => LoginRefusal::CodeWrong.into(),
             "PHONE_CODE_EXPIRED" | "PHONE_CODE_HASH_EMPTY" => LoginRefusal::CodeExpired.into(),
             "PASSWORD_HASH_INVALID" => LoginRefusal::PasswordWrong.into(),
             "PHONE_NUMBER_INVALID" => LoginRefusal::PhoneInvalid.into(),
@@ -209,19 +173,12 @@ impl Error {
             "PHONE_NUMBER_UNOCCUPIED" => LoginRefusal::NoAccount.into(),
             "API_ID_INVALID" | "API_ID_PUBLISHED_FLOOD" => LoginRefusal::ApiIdInvalid.into(),
 
-            "RPC_CALL_FAIL"
-            | "RPC_MCGET_FAIL"
-            | "MSG_WAIT_FAILED"
-            | "WORKER_BUSY_TOO_LONG_RETRY"
-            | "Timeout"
-            | "TIMEOUT" => Self::transient(&method, Cause::Server { code, name }),
+            "RPC_CALL_FAIL" | "RPC_MCGET_FAIL" | "MSG_WAIT_FAILED" | "WORKER_BUSY_TOO_LONG_RETRY" | "Timeout" | "TIMEOUT" => {
+                Self::transient(&method, Cause::Server { code, name })
+            }
             other => match value.and_then(|dc| i32::try_from(dc).ok()) {
-                Some(dc) if code == 303 && other.ends_with("_MIGRATE") => {
-                    Self::Migrate { method, name, dc }
-                }
-                Some(_) | None if code.unsigned_abs() >= 500 => {
-                    Self::transient(&method, Cause::Server { code, name })
-                }
+                Some(dc) if code == 303 && other.ends_with("_MIGRATE") => Self::Migrate { method, name, dc },
+                Some(_) | None if code.unsigned_abs() >= 500 => Self::transient(&method, Cause::Server { code, name }),
                 Some(_) | None => Self::UnknownRpc { method, code, name },
             },
         }
@@ -234,55 +191,32 @@ mod tests {
     use grammers_tl_types as tl;
 
     fn told(code: i32, message: &str) -> Error {
-        let rpc = RpcError::from(tl::types::RpcError {
-            error_code: code,
-            error_message: message.into(),
-        });
+        let rpc = RpcError::from(tl::types::RpcError { error_code: code, error_message: message.into() });
         Error::from_invocation("messages.getHistory", InvocationError::Rpc(rpc), true)
     }
 
     #[test]
     fn waits_carry_their_method_and_length() {
         for name in ["FLOOD_WAIT_31", "FLOOD_PREMIUM_WAIT_31"] {
-            let Error::Flood { method, wait } = told(420, name) else {
-                panic!("{name}")
-            };
-            assert_eq!(
-                (method.as_str(), wait.as_secs()),
-                ("messages.getHistory", 31)
-            );
+            let Error::Flood { method, wait } = told(420, name) else { panic!("{name}") };
+            assert_eq!((method.as_str(), wait.as_secs()), ("messages.getHistory", 31));
         }
-        assert!(
-            matches!(told(420, "SLOWMODE_WAIT_9"), Error::SlowMode { wait, .. } if wait.as_secs() == 9)
-        );
-        assert!(
-            matches!(told(420, "TAKEOUT_INIT_DELAY_86400"), Error::TakeoutDelay { wait, .. } if wait.as_secs() == 86_400)
-        );
-        assert_eq!(
-            told(420, "FLOOD_WAIT_31").wait(),
-            Some(Duration::from_secs(31))
-        );
+        assert!(matches!(told(420, "SLOWMODE_WAIT_9"), Error::SlowMode { wait, .. } if wait.as_secs() == 9));
+        assert!(matches!(told(420, "TAKEOUT_INIT_DELAY_86400"), Error::TakeoutDelay { wait, .. } if wait.as_secs() == 86_400));
+        assert_eq!(told(420, "FLOOD_WAIT_31").wait(), Some(Duration::from_secs(31)));
         assert_eq!(told(400, "PEER_FLOOD").wait(), None);
     }
 
     #[test]
     fn a_lost_account_is_known_by_each_of_its_names() {
-        for name in [
-            "AUTH_KEY_UNREGISTERED",
-            "SESSION_REVOKED",
-            "USER_DEACTIVATED",
-            "USER_DEACTIVATED_BAN",
-        ] {
+        for name in ["AUTH_KEY_UNREGISTERED", "SESSION_REVOKED", "USER_DEACTIVATED", "USER_DEACTIVATED_BAN"] {
             assert!(matches!(told(401, name), Error::AccountLost { name: kept } if kept == name));
         }
     }
 
     #[test]
     fn a_duplicated_key_and_a_peer_flood_have_their_own_kinds() {
-        assert!(matches!(
-            told(406, "AUTH_KEY_DUPLICATED"),
-            Error::KeyDuplicated
-        ));
+        assert!(matches!(told(406, "AUTH_KEY_DUPLICATED"), Error::KeyDuplicated));
         assert!(matches!(told(400, "PEER_FLOOD"), Error::PeerFlood { .. }));
     }
 
@@ -293,19 +227,10 @@ mod tests {
         assert!(std::error::Error::source(&error).is_some());
         let passes = |error| matches!(error, Error::Transient { .. });
         assert!(passes(error));
-        assert!(passes(Error::from_invocation(
-            "x",
-            InvocationError::Dropped("gone"),
-            true
-        )));
+        assert!(passes(Error::from_invocation("x", InvocationError::Dropped("gone"), true)));
         let busy = InvocationError::Transport(transport::Error::BadStatus { status: 429 });
         assert!(passes(Error::from_invocation("x", busy, true)));
-        for (code, name) in [
-            (500, "RPC_CALL_FAIL"),
-            (500, "INTERDC_2_CALL_ERROR"),
-            (-503, "Timeout"),
-            (503, "NEW_NAME"),
-        ] {
+        for (code, name) in [(500, "RPC_CALL_FAIL"), (500, "INTERDC_2_CALL_ERROR"), (-503, "Timeout"), (503, "NEW_NAME")] {
             assert!(passes(told(code, name)), "{name}");
         }
     }
@@ -313,71 +238,36 @@ mod tests {
     #[test]
     fn a_refused_key_is_not_network_trouble() {
         let unknown = || InvocationError::Transport(transport::Error::BadStatus { status: 404 });
-        assert!(matches!(
-            Error::from_invocation("x", unknown(), true),
-            Error::KeyRefused
-        ));
-        let replaced =
-            InvocationError::Session(Box::new(crate::telegram::session::HomeKeyReplaced));
-        assert!(matches!(
-            Error::from_invocation("x", replaced, true),
-            Error::KeyRefused
-        ));
+        assert!(matches!(Error::from_invocation("x", unknown(), true), Error::KeyRefused));
+        let replaced = InvocationError::Session(Box::new(crate::telegram::session::HomeKeyReplaced));
+        assert!(matches!(Error::from_invocation("x", replaced, true), Error::KeyRefused));
     }
 
     #[test]
     fn an_expired_file_reference_is_known_with_and_without_its_number() {
-        for name in [
-            "FILE_REFERENCE_EXPIRED",
-            "FILE_REFERENCE_0_EXPIRED",
-            "FILE_REFERENCE_3_EXPIRED",
-        ] {
-            assert!(
-                matches!(told(400, name), Error::FileReferenceExpired { .. }),
-                "{name}"
-            );
+        for name in ["FILE_REFERENCE_EXPIRED", "FILE_REFERENCE_0_EXPIRED", "FILE_REFERENCE_3_EXPIRED"] {
+            assert!(matches!(told(400, name), Error::FileReferenceExpired { .. }), "{name}");
         }
     }
 
     #[test]
     fn what_an_account_may_not_see_is_an_answer() {
-        for name in [
-            "CHANNEL_PRIVATE",
-            "CHAT_ADMIN_REQUIRED",
-            "USERNAME_NOT_OCCUPIED",
-            "CHANNEL_INVALID",
-        ] {
-            assert!(
-                matches!(told(400, name), Error::Inaccessible { name: kept, .. } if kept == name)
-            );
+        for name in ["CHANNEL_PRIVATE", "CHAT_ADMIN_REQUIRED", "USERNAME_NOT_OCCUPIED", "CHANNEL_INVALID"] {
+            assert!(matches!(told(400, name), Error::Inaccessible { name: kept, .. } if kept == name));
         }
     }
 
     #[test]
     fn a_login_is_refused_in_words() {
-        assert!(matches!(
-            told(400, "PHONE_CODE_INVALID"),
-            Error::Login(LoginRefusal::CodeWrong)
-        ));
-        assert!(matches!(
-            told(401, "SESSION_PASSWORD_NEEDED"),
-            Error::Login(LoginRefusal::PasswordNeeded)
-        ));
-        assert!(matches!(
-            told(303, "PHONE_MIGRATE_4"),
-            Error::Migrate { dc: 4, .. }
-        ));
+        assert!(matches!(told(400, "PHONE_CODE_INVALID"), Error::Login(LoginRefusal::CodeWrong)));
+        assert!(matches!(told(401, "SESSION_PASSWORD_NEEDED"), Error::Login(LoginRefusal::PasswordNeeded)));
+        assert!(matches!(told(303, "PHONE_MIGRATE_4"), Error::Migrate { dc: 4, .. }));
     }
 
     #[test]
     fn an_unknown_name_is_kept_for_someone_to_look_at() {
-        let Error::UnknownRpc { code, name, .. } = told(400, "FROBNICATION_REFUSED") else {
-            panic!()
-        };
+        let Error::UnknownRpc { code, name, .. } = told(400, "FROBNICATION_REFUSED") else { panic!() };
         assert_eq!((code, name.as_str()), (400, "FROBNICATION_REFUSED"));
-        assert!(matches!(
-            told(420, "FROZEN_METHOD_INVALID"),
-            Error::UnknownRpc { .. }
-        ));
+        assert!(matches!(told(420, "FROZEN_METHOD_INVALID"), Error::UnknownRpc { .. }));
     }
 }

@@ -40,10 +40,7 @@ mod tests {
             let refused = calls <= times;
             async move {
                 if refused {
-                    return Err(Error::Flood {
-                        method: "messages.getHistory".into(),
-                        wait: Duration::from_secs(seconds),
-                    });
+                    return Err(Error::Flood { method: "messages.getHistory".into(), wait: Duration::from_secs(seconds) });
                 }
                 Ok(())
             }

@@ -20,21 +20,13 @@ pub struct HistoryRequest {
 
 impl Default for HistoryRequest {
     fn default() -> Self {
-        Self {
-            offset_id: 0,
-            min_id: 0,
-            limit: PAGE,
-        }
+        Self { offset_id: 0, min_id: 0, limit: PAGE }
     }
 }
 
 impl Connection {
     /// One page of a chat's history. The answer may be any form of `messages.Messages`; of a channel it carries the box's pts.
-    pub async fn history(
-        &self,
-        chat: &InputChat,
-        request: HistoryRequest,
-    ) -> Result<tl::enums::messages::Messages> {
+    pub async fn history(&self, chat: &InputChat, request: HistoryRequest) -> Result<tl::enums::messages::Messages> {
         self.invoke(&tl::functions::messages::GetHistory {
             peer: chat.peer(),
             offset_id: request.offset_id,
@@ -49,11 +41,7 @@ impl Connection {
     }
 
     /// The newest message older than a moment (seconds since 1970), if any: the id below which `--since` does not reach.
-    pub async fn newest_before(
-        &self,
-        chat: &InputChat,
-        unix_seconds: i32,
-    ) -> Result<tl::enums::messages::Messages> {
+    pub async fn newest_before(&self, chat: &InputChat, unix_seconds: i32) -> Result<tl::enums::messages::Messages> {
         self.invoke(&tl::functions::messages::GetHistory {
             peer: chat.peer(),
             offset_id: 0,
@@ -68,24 +56,11 @@ impl Connection {
     }
 
     /// Messages by their ids, at most [`PAGE`]. A deleted id is answered by an empty message, not by absence.
-    pub async fn messages_by_id(
-        &self,
-        chat: &InputChat,
-        ids: &[i32],
-    ) -> Result<tl::enums::messages::Messages> {
-        let id = ids
-            .iter()
-            .map(|id| tl::types::InputMessageId { id: *id }.into())
-            .collect();
+    pub async fn messages_by_id(&self, chat: &InputChat, ids: &[i32]) -> Result<tl::enums::messages::Messages> {
+        let id = ids.iter().map(|id| tl::types::InputMessageId { id: *id }.into()).collect();
         match chat.channel() {
-            Some(channel) => {
-                self.invoke(&tl::functions::channels::GetMessages { channel, id })
-                    .await
-            }
-            None => {
-                self.invoke(&tl::functions::messages::GetMessages { id })
-                    .await
-            }
+            Some(channel) => self.invoke(&tl::functions::channels::GetMessages { channel, id }).await,
+            None => self.invoke(&tl::functions::messages::GetMessages { id }).await,
         }
     }
 }

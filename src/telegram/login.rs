@@ -19,9 +19,7 @@ pub struct CodeSent {
 
 impl fmt::Debug for CodeSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CodeSent")
-            .field("delivery", &self.delivery)
-            .finish_non_exhaustive()
+        f.debug_struct("CodeSent").field("delivery", &self.delivery).finish_non_exhaustive()
     }
 }
 
@@ -69,10 +67,9 @@ impl Connection {
                 phone_code_hash: sent.phone_code_hash,
                 delivery: delivery(&sent.r#type).to_owned(),
             }),
-            tl::enums::auth::SentCode::Success(_) => Err(Error::Unexpected {
-                method: "auth.sendCode",
-                found: "auth.sentCodeSuccess",
-            }),
+            tl::enums::auth::SentCode::Success(_) => {
+                Err(Error::Unexpected { method: "auth.sendCode", found: "auth.sentCodeSuccess" })
+            }
             tl::enums::auth::SentCode::PaymentRequired(_) => Err(LoginRefusal::Unsupported.into()),
         }
     }
@@ -87,9 +84,7 @@ impl Connection {
         };
         match self.invoke(&request).await {
             Ok(authorization) => Ok(SignIn::Done(self.signed_in(authorization)?)),
-            Err(Error::Login(LoginRefusal::PasswordNeeded)) => Ok(SignIn::PasswordNeeded {
-                hint: self.password().await?.hint,
-            }),
+            Err(Error::Login(LoginRefusal::PasswordNeeded)) => Ok(SignIn::PasswordNeeded { hint: self.password().await?.hint }),
             Err(error) => Err(error),
         }
     }
@@ -98,37 +93,27 @@ impl Connection {
     pub async fn check_password(&self, password: &str) -> Result<Box<tl::types::User>> {
         let asked = self.password().await?;
         let password = password.to_owned();
-        let proof = tokio::task::spawn_blocking(move || proof_of(asked, &password))
-            .await
-            .map_err(|_| LoginRefusal::Unsupported)??;
+        let proof =
+            tokio::task::spawn_blocking(move || proof_of(asked, &password)).await.map_err(|_| LoginRefusal::Unsupported)??;
         let request = tl::functions::auth::CheckPassword { password: proof };
         self.signed_in(self.invoke(&request).await?)
     }
 
     async fn password(&self) -> Result<tl::types::account::Password> {
-        let tl::enums::account::Password::Password(asked) =
-            self.invoke(&tl::functions::account::GetPassword {}).await?;
+        let tl::enums::account::Password::Password(asked) = self.invoke(&tl::functions::account::GetPassword {}).await?;
         Ok(asked)
     }
 
-    fn signed_in(
-        &self,
-        authorization: tl::enums::auth::Authorization,
-    ) -> Result<Box<tl::types::User>> {
+    fn signed_in(&self, authorization: tl::enums::auth::Authorization) -> Result<Box<tl::types::User>> {
         match authorization {
             tl::enums::auth::Authorization::Authorization(done) => match done.user {
                 tl::enums::User::User(user) => {
                     self.signed_in_as(user.id);
                     Ok(Box::new(user))
                 }
-                tl::enums::User::Empty(_) => Err(Error::Unexpected {
-                    method: "auth.signIn",
-                    found: "userEmpty",
-                }),
+                tl::enums::User::Empty(_) => Err(Error::Unexpected { method: "auth.signIn", found: "userEmpty" }),
             },
-            tl::enums::auth::Authorization::SignUpRequired(_) => {
-                Err(LoginRefusal::NoAccount.into())
-            }
+            tl::enums::auth::Authorization::SignUpRequired(_) => Err(LoginRefusal::NoAccount.into()),
         }
     }
 }
@@ -139,36 +124,19 @@ fn proof_of(
     password: &str,
 ) -> std::result::Result<tl::enums::InputCheckPasswordSrp, LoginRefusal> {
     use tl::enums::PasswordKdfAlgo::Sha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow as Known;
-    let (Some(Known(algorithm)), Some(srp_id), Some(g_b)) =
-        (asked.current_algo, asked.srp_id, asked.srp_b)
-    else {
+    let (Some(Known(algorithm)), Some(srp_id), Some(g_b)) = (asked.current_algo, asked.srp_id, asked.srp_b) else {
         return Err(LoginRefusal::Unsupported);
     };
     // What grammers would panic on, or what would give the password away.
-    let sound = (2..=7).contains(&algorithm.g)
-        && g_b.len() <= 256
-        && check_p_and_g(&algorithm.p, &algorithm.g);
+    let sound = (2..=7).contains(&algorithm.g) && g_b.len() <= 256 && check_p_and_g(&algorithm.p, &algorithm.g);
     if !sound {
         return Err(LoginRefusal::Unsupported);
     }
     // Our own secret: the server's secure_random would be known to it.
     let mut a = vec![0_u8; 256];
     rand::fill(&mut a[..]);
-    let (m1, g_a) = calculate_2fa(
-        &algorithm.salt1,
-        &algorithm.salt2,
-        &algorithm.p,
-        &algorithm.g,
-        g_b,
-        a,
-        password,
-    );
-    Ok(tl::types::InputCheckPasswordSrp {
-        srp_id,
-        a: g_a.to_vec(),
-        m1: m1.to_vec(),
-    }
-    .into())
+    let (m1, g_a) = calculate_2fa(&algorithm.salt1, &algorithm.salt2, &algorithm.p, &algorithm.g, g_b, a, password);
+    Ok(tl::types::InputCheckPasswordSrp { srp_id, a: g_a.to_vec(), m1: m1.to_vec() }.into())
 }
 
 fn delivery(kind: &tl::enums::auth::SentCodeType) -> &'static str {
@@ -181,9 +149,7 @@ fn delivery(kind: &tl::enums::auth::SentCodeType) -> &'static str {
         SentCodeType::FlashCall(_) => "a short call: the code is in the caller's number",
         SentCodeType::MissedCall(_) => "a missed call: the code is the last digits of its number",
         SentCodeType::EmailCode(_) => "an e-mail",
-        SentCodeType::SetUpEmailRequired(_) => {
-            "nowhere yet: Telegram wants a login e-mail, set it in an official app"
-        }
+        SentCodeType::SetUpEmailRequired(_) => "nowhere yet: Telegram wants a login e-mail, set it in an official app",
         SentCodeType::FragmentSms(_) => "fragment.com, where this number lives",
     }
 }
@@ -194,17 +160,10 @@ mod tests {
 
     #[test]
     fn a_code_under_way_survives_a_restart_and_is_not_printed() {
-        let sent = CodeSent {
-            phone: "+9996621234".into(),
-            phone_code_hash: "abc".into(),
-            delivery: "an SMS".into(),
-        };
+        let sent = CodeSent { phone: "+9996621234".into(), phone_code_hash: "abc".into(), delivery: "an SMS".into() };
         let json = serde_json::to_string(&sent).unwrap();
         let kept: CodeSent = serde_json::from_str(&json).unwrap();
-        assert_eq!(
-            (kept.phone.as_str(), kept.phone_code_hash.as_str()),
-            ("+9996621234", "abc")
-        );
+        assert_eq!((kept.phone.as_str(), kept.phone_code_hash.as_str()), ("+9996621234", "abc"));
         assert!(!format!("{sent:?}").contains("999"));
     }
 }

@@ -56,9 +56,7 @@ impl Serialize for AuthKey {
 impl<'de> Deserialize<'de> for AuthKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let digits = String::deserialize(deserializer)?;
-        Self::from_hex(&digits).ok_or_else(|| {
-            serde::de::Error::custom("an authorisation key is 512 hexadecimal digits")
-        })
+        Self::from_hex(&digits).ok_or_else(|| serde::de::Error::custom("an authorisation key is 512 hexadecimal digits"))
     }
 }
 
@@ -94,22 +92,9 @@ impl SessionData {
     }
 
     /// A session at one configured address.
-    pub fn pinned(
-        dc: i32,
-        address: SocketAddr,
-        key: Option<AuthKey>,
-        user_id: Option<i64>,
-    ) -> Self {
-        let datacenter = Datacenter {
-            address: Some(address),
-            key,
-        };
-        Self {
-            home_dc: dc,
-            datacenters: BTreeMap::from([(dc, datacenter)]),
-            pinned: true,
-            user_id,
-        }
+    pub fn pinned(dc: i32, address: SocketAddr, key: Option<AuthKey>, user_id: Option<i64>) -> Self {
+        let datacenter = Datacenter { address: Some(address), key };
+        Self { home_dc: dc, datacenters: BTreeMap::from([(dc, datacenter)]), pinned: true, user_id }
     }
 
     pub(super) fn home_is_ipv6(&self) -> bool {
@@ -126,9 +111,7 @@ impl SessionData {
         if self.pinned {
             return None;
         }
-        let mut option = grammers_session::SessionData::default()
-            .dc_options
-            .remove(&dc)?;
+        let mut option = grammers_session::SessionData::default().dc_options.remove(&dc)?;
         option.auth_key = key;
         Some(option)
     }
@@ -136,31 +119,18 @@ impl SessionData {
 
 fn option_at(dc: i32, address: SocketAddr, auth_key: Option<[u8; 256]>) -> DcOption {
     let (ipv4, ipv6) = match address {
-        SocketAddr::V4(v4) => (
-            v4,
-            SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0),
-        ),
+        SocketAddr::V4(v4) => (v4, SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0)),
         SocketAddr::V6(v6) => {
-            let v4 = v6
-                .ip()
-                .to_ipv4_mapped()
-                .unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
+            let v4 = v6.ip().to_ipv4_mapped().unwrap_or(std::net::Ipv4Addr::UNSPECIFIED);
             (SocketAddrV4::new(v4, v6.port()), v6)
         }
     };
-    DcOption {
-        id: dc,
-        ipv4,
-        ipv6,
-        auth_key,
-    }
+    DcOption { id: dc, ipv4, ipv6, auth_key }
 }
 
 /// Why the session refused a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the home datacentre no longer knows this session's key; a new one is not accepted in its place"
-)]
+#[error("the home datacentre no longer knows this session's key; a new one is not accepted in its place")]
 pub struct HomeKeyReplaced;
 
 struct State {
@@ -177,14 +147,7 @@ pub(super) struct LiveSession {
 
 impl LiveSession {
     pub fn new(data: SessionData) -> Self {
-        Self {
-            state: Mutex::new(State {
-                data,
-                changed: false,
-                home_key_replaced: false,
-            }),
-            on_change: Notify::new(),
-        }
+        Self { state: Mutex::new(State { data, changed: false, home_key_replaced: false }), on_change: Notify::new() }
     }
 
     /// Plain data is never left half written, so a panic elsewhere does not spoil it.
@@ -264,10 +227,7 @@ impl LiveSession {
                 known.key = Some(AuthKey(key));
             }
             let told = SocketAddr::V4(option.ipv4);
-            if !pinned
-                && known_address != Some(option.ipv4)
-                && told.ip() != IpAddr::from([0, 0, 0, 0])
-            {
+            if !pinned && known_address != Some(option.ipv4) && told.ip() != IpAddr::from([0, 0, 0, 0]) {
                 known.address = Some(told);
             }
             // An entry that says nothing is not worth a save.
@@ -326,12 +286,7 @@ mod tests {
 
     fn pinned() -> LiveSession {
         let address = "127.0.0.1:4430".parse().unwrap();
-        LiveSession::new(SessionData::pinned(
-            2,
-            address,
-            Some(AuthKey([7; 256])),
-            Some(1),
-        ))
+        LiveSession::new(SessionData::pinned(2, address, Some(AuthKey([7; 256])), Some(1)))
     }
 
     fn option(dc: i32, address: &str, key: Option<u8>) -> DcOption {
@@ -341,12 +296,8 @@ mod tests {
     #[test]
     fn a_configured_address_is_never_overwritten() {
         let session = pinned();
-        session
-            .learn(&option(2, "149.154.167.41:443", Some(7)))
-            .unwrap();
-        session
-            .learn(&option(4, "149.154.167.92:443", None))
-            .unwrap();
+        session.learn(&option(2, "149.154.167.41:443", Some(7))).unwrap();
+        session.learn(&option(4, "149.154.167.92:443", None)).unwrap();
         let home = session.dc_option(2).unwrap().unwrap();
         assert_eq!(home.ipv4, "127.0.0.1:4430".parse().unwrap());
         assert!(session.dc_option(4).unwrap().is_none());
@@ -356,15 +307,9 @@ mod tests {
     #[test]
     fn a_new_home_key_is_refused_and_remembered() {
         let session = pinned();
-        assert_eq!(
-            session.learn(&option(2, "127.0.0.1:4430", Some(8))),
-            Err(HomeKeyReplaced)
-        );
+        assert_eq!(session.learn(&option(2, "127.0.0.1:4430", Some(8))), Err(HomeKeyReplaced));
         assert!(session.home_key_replaced());
-        assert_eq!(
-            session.dc_option(2).unwrap().unwrap().auth_key,
-            Some([7; 256])
-        );
+        assert_eq!(session.dc_option(2).unwrap().unwrap().auth_key, Some([7; 256]));
     }
 
     #[tokio::test]
@@ -372,16 +317,8 @@ mod tests {
         let session = LiveSession::new(SessionData::empty());
         let known = session.dc_option(2).unwrap().unwrap();
         session.learn(&known).unwrap();
-        assert!(
-            !session.state().changed,
-            "telling what is known changes nothing"
-        );
-        session
-            .learn(&DcOption {
-                auth_key: Some([1; 256]),
-                ..known
-            })
-            .unwrap();
+        assert!(!session.state().changed, "telling what is known changes nothing");
+        session.learn(&DcOption { auth_key: Some([1; 256]), ..known }).unwrap();
         let saved = session.changed().await;
         assert_eq!(saved.datacenters[&2].key, Some(AuthKey([1; 256])));
         assert_eq!(saved.datacenters[&2].address, None);
@@ -390,13 +327,8 @@ mod tests {
     #[test]
     fn an_address_that_telegram_tells_is_learned_when_none_was_configured() {
         let session = LiveSession::new(SessionData::empty());
-        session
-            .learn(&option(2, "149.154.167.99:443", None))
-            .unwrap();
-        assert_eq!(
-            session.dc_option(2).unwrap().unwrap().ipv4,
-            "149.154.167.99:443".parse().unwrap()
-        );
+        session.learn(&option(2, "149.154.167.99:443", None)).unwrap();
+        assert_eq!(session.dc_option(2).unwrap().unwrap().ipv4, "149.154.167.99:443".parse().unwrap());
     }
 
     #[test]

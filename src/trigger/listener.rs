@@ -19,7 +19,8 @@ pub async fn event(conn: &mut PgConnection, workflows: &Workflows, event: &str, 
         }
         table::lock_tick(conn, &workflow.name).await?;
         let select = &workflow.select;
-        let chats = table::selected(conn, &select.kinds, &select.chats, &select.tags, select.incomplete.then(Default::default)).await?;
+        let chats =
+            table::selected(conn, &select.kinds, &select.chats, &select.tags, select.incomplete.then(Default::default)).await?;
         if chats.contains(&chat) {
             let tick = table::now(conn).await?;
             let mut opened = run::open(conn, workflow, tick, "listener", &[chat]).await?;

@@ -10,7 +10,9 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Missed, Retry, Select, Step, Trigger, Workflow, Workflows};
+use telekeep_queue::Retry;
+
+use super::{Missed, Select, Step, Trigger, Workflow, Workflows};
 use crate::config::line_of;
 
 /// The events that a listener trigger may name.
@@ -95,7 +97,11 @@ pub fn load(folder: &Path, kinds: &[&str]) -> Result<Workflows, WorkflowErrors> 
         Ok(entries) => entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => {
-            return Err(WorkflowErrors(vec![WorkflowError { path: folder.into(), line: 1, message: format!("cannot be listed: {e}") }]));
+            return Err(WorkflowErrors(vec![WorkflowError {
+                path: folder.into(),
+                line: 1,
+                message: format!("cannot be listed: {e}"),
+            }]));
         }
     };
     paths.sort();
@@ -127,7 +133,10 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
     let file: File = toml::from_str(text).map_err(|e| vec![fault(e.span(), e.message().to_owned())])?;
     let mut errors = Vec::new();
     if file.name.get_ref().is_empty() || !file.name.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-        errors.push(fault(Some(file.name.span()), format!("name {:?} is not made of letters, digits and dashes", file.name.get_ref())));
+        errors.push(fault(
+            Some(file.name.span()),
+            format!("name {:?} is not made of letters, digits and dashes", file.name.get_ref()),
+        ));
     }
     let trigger = match (file.trigger.cron, file.trigger.listener) {
         (None, None) => Trigger::Manual,
@@ -138,12 +147,18 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
         }
         (Some(cron), None) => {
             if let Err(e) = cron.schedule.get_ref().parse::<cron::Schedule>() {
-                let message = format!("{:?} is not a cron line ({e}); six fields, seconds first, as \"0 0 3 * * *\"", cron.schedule.get_ref());
+                let message = format!(
+                    "{:?} is not a cron line ({e}); six fields, seconds first, as \"0 0 3 * * *\"",
+                    cron.schedule.get_ref()
+                );
                 errors.push(fault(Some(cron.schedule.span()), message));
             }
             let timezone = cron.timezone.map_or(Ok(chrono_tz::Tz::UTC), |zone| {
                 zone.get_ref().parse().map_err(|_| {
-                    fault(Some(zone.span()), format!("{:?} is not a time zone; write it as \"UTC\" or \"Europe/Berlin\"", zone.get_ref()))
+                    fault(
+                        Some(zone.span()),
+                        format!("{:?} is not a time zone; write it as \"UTC\" or \"Europe/Berlin\"", zone.get_ref()),
+                    )
                 })
             });
             let timezone = timezone.unwrap_or_else(|e| {
@@ -154,7 +169,10 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
         }
         (None, Some(events)) => {
             for event in events.iter().filter(|e| !EVENTS.contains(&e.get_ref().as_str())) {
-                errors.push(fault(Some(event.span()), format!("unknown event {:?}; known are {}", event.get_ref(), EVENTS.join(", "))));
+                errors.push(fault(
+                    Some(event.span()),
+                    format!("unknown event {:?}; known are {}", event.get_ref(), EVENTS.join(", ")),
+                ));
             }
             Trigger::Listener(events.into_iter().map(Spanned::into_inner).collect())
         }
@@ -174,10 +192,16 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
             errors.push(fault(Some(step.name.span()), format!("a second step is named {name:?}; rename one")));
         }
         if !kinds.contains(&step.job.get_ref().as_str()) {
-            errors.push(fault(Some(step.job.span()), format!("unknown job {:?}; known are {}", step.job.get_ref(), kinds.join(", "))));
+            errors.push(fault(
+                Some(step.job.span()),
+                format!("unknown job {:?}; known are {}", step.job.get_ref(), kinds.join(", ")),
+            ));
         }
         for after in step.after.iter().filter(|a| !names.contains(a.get_ref())) {
-            errors.push(fault(Some(after.span()), format!("step {name:?} comes after {:?}, which is no step of this file", after.get_ref())));
+            errors.push(fault(
+                Some(after.span()),
+                format!("step {name:?} comes after {:?}, which is no step of this file", after.get_ref()),
+            ));
         }
         if let Some(p) = step.priority.as_ref().filter(|p| !(1..=4).contains(p.get_ref())) {
             errors.push(fault(Some(p.span()), format!("priority {} is not from 1 (first) to 4 (last)", p.get_ref())));
@@ -232,7 +256,10 @@ fn in_a_cycle(steps: &[Step]) -> Option<String> {
     while done.len() < steps.len() {
         let ready: Vec<&str> = steps
             .iter()
-            .filter(|s| !done.contains(s.name.as_str()) && s.after.iter().all(|a| done.contains(a.as_str()) || !steps.iter().any(|s| s.name == *a)))
+            .filter(|s| {
+                !done.contains(s.name.as_str())
+                    && s.after.iter().all(|a| done.contains(a.as_str()) || !steps.iter().any(|s| s.name == *a))
+            })
             .map(|s| s.name.as_str())
             .collect();
         if ready.is_empty() {

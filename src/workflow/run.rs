@@ -105,7 +105,13 @@ async fn advance(conn: &mut PgConnection, run: i64) -> Result<Vec<queue::Wake>, 
         for step in &workflow.steps {
             let Some(row) = rows.iter().find(|r| r.step == step.name) else { continue };
             let state = match row.state.as_str() {
-                "running" if row.unfinished == 0 => if row.failed > 0 { "failed" } else { "done" },
+                "running" if row.unfinished == 0 => {
+                    if row.failed > 0 {
+                        "failed"
+                    } else {
+                        "done"
+                    }
+                }
                 "waiting" if step.after.iter().any(|a| matches!(state_of(a), "failed" | "skipped")) => "skipped",
                 "waiting" if step.after.iter().all(|a| state_of(a) == "done") => {
                     wakes.push(start(conn, run, chat, &workflow, step).await?);
@@ -135,9 +141,7 @@ async fn start(conn: &mut PgConnection, run: i64, chat: ChatId, workflow: &Workf
         if let Some(priority) = step.priority {
             job.priority = priority;
         }
-        if let Some(retry) = step.retry {
-            job.retry = Some(queue::Retry { max_failures: retry.max_failures, base: retry.base, cap: retry.cap, jitter: retry.jitter });
-        }
+        job.retry = step.retry;
     }
     let (enqueued, wake) = queue::enqueue(conn, &planned).await?;
     let ids: Vec<i64> = enqueued.iter().map(queue::Enqueued::id).collect();

@@ -54,6 +54,8 @@ create table job (
     unique_key       text,
     parent           bigint,
     trigger          text,
+    -- in place of what the kind's policy says of failures
+    retry            jsonb,
     -- starts, failures, and leases that ran out in a row
     attempt          int not null default 0,
     failure          int not null default 0,

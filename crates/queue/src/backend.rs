@@ -44,25 +44,14 @@ pub struct PgBackend {
 }
 
 impl PgBackend {
-    pub(crate) fn new(
-        claims: mpsc::UnboundedReceiver<Claimed>,
-        incarnation: Arc<Incarnation>,
-        config: WorkerConfig,
-    ) -> Self {
-        PgBackend {
-            claims,
-            incarnation,
-            closing: None,
-            config,
-        }
+    pub(crate) fn new(claims: mpsc::UnboundedReceiver<Claimed>, incarnation: Arc<Incarnation>, config: WorkerConfig) -> Self {
+        PgBackend { claims, incarnation, closing: None, config }
     }
 }
 
 impl std::fmt::Debug for PgBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgBackend")
-            .field("config", &self.config)
-            .finish_non_exhaustive()
+        f.debug_struct("PgBackend").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
@@ -74,11 +63,7 @@ impl Backend for PgBackend {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: &WorkerContext,
-    ) -> Poll<Option<Result<Task<Value>, Error>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Value>, Error>>> {
         self.claims.poll_recv(cx).map(|claimed| {
             claimed.map(|claimed| {
                 let job = &claimed.job;
@@ -130,9 +115,7 @@ impl BackendConfig for PgBackend {
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
-        SettleLayer {
-            incarnation: self.incarnation.clone(),
-        }
+        SettleLayer { incarnation: self.incarnation.clone() }
     }
 }
 
@@ -172,10 +155,7 @@ impl<S> Layer<S> for SettleLayer {
     type Service = SettleService<S>;
 
     fn layer(&self, inner: S) -> SettleService<S> {
-        SettleService {
-            inner,
-            incarnation: self.incarnation.clone(),
-        }
+        SettleService { inner, incarnation: self.incarnation.clone() }
     }
 }
 
@@ -217,15 +197,7 @@ where
             let (to, result) = match answer {
                 None => (Move::drained(), Ok(())),
                 Some(Ok(outcome)) => (after(outcome, job), Ok(())),
-                Some(Err(error)) => (
-                    after(
-                        Outcome::Retry {
-                            error: chain(&*error),
-                        },
-                        job,
-                    ),
-                    Err(error),
-                ),
+                Some(Err(error)) => (after(Outcome::Retry { error: chain(&*error) }, job), Err(error)),
             };
             incarnation.settle(job, to).await;
             result

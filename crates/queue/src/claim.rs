@@ -29,6 +29,7 @@ pub(crate) struct ClaimedRow {
     pub(crate) unique_key: Option<String>,
     pub(crate) parent: Option<i64>,
     pub(crate) trigger: Option<String>,
+    pub(crate) retry: Option<sqlx::types::Json<crate::Retry>>,
     pub(crate) token: Uuid,
     pub(crate) attempt: i32,
     pub(crate) failure: i32,
@@ -91,7 +92,7 @@ with me as materialized (
         started_at = clock_timestamp(), not_before = null, cancel_requested = false
     from picked p, unnest($2::text[], $3::int[]) as k(kind, max_crashes)
     where j.id = p.id and k.kind = j.kind
-    returning j.id, j.kind, j.payload, j.partition, j.priority, j.unique_key, j.parent, j.trigger, j.token,
+    returning j.id, j.kind, j.payload, j.partition, j.priority, j.unique_key, j.parent, j.trigger, j.retry, j.token,
               j.attempt, j.failure, j.crash, j.run_at, j.started_at
 ), counted as (
     update partition p
@@ -109,12 +110,7 @@ order by c.priority, c.run_at, c.id";
 /// Claims up to `room` jobs under `token`.
 ///
 /// Must not be dropped half-way: what it claimed would be held by nobody in this process.
-pub(crate) async fn claim(
-    pool: &PgPool,
-    claimant: &Claimant,
-    room: usize,
-    token: Uuid,
-) -> Result<Claim, sqlx::Error> {
+pub(crate) async fn claim(pool: &PgPool, claimant: &Claimant, room: usize, token: Uuid) -> Result<Claim, sqlx::Error> {
     let rows = sqlx::query(CLAIM)
         .bind(claimant.worker)
         .bind(&claimant.kinds)
@@ -124,10 +120,7 @@ pub(crate) async fn claim(
         .bind(token)
         .fetch_all(pool)
         .await?;
-    let mut claim = Claim {
-        rows: Vec::with_capacity(rows.len()),
-        contended: false,
-    };
+    let mut claim = Claim { rows: Vec::with_capacity(rows.len()), contended: false };
     for row in rows {
         claim.contended |= row.try_get::<i64, _>("candidates")? > 0;
         if row.try_get::<Option<i64>, _>("id")?.is_some() {

@@ -3,10 +3,7 @@
 use tokio::time::Instant;
 
 /// Now, for this process alone.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place of this crate that reads the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place of this crate that reads the clock")]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

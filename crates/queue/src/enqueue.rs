@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 
-use crate::{Error, State};
+use crate::{Error, Retry, State};
 
 /// The largest payload, as JSON text. Larger things belong into tables of their own.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -37,6 +37,8 @@ pub struct NewJob {
     pub parent: Option<i64>,
     /// What enqueues it: a workflow, a listener, the operator.
     pub trigger: Option<String>,
+    /// In place of what the kind's policy says of failures.
+    pub retry: Option<Retry>,
 }
 
 impl NewJob {
@@ -51,6 +53,7 @@ impl NewJob {
             unique_key: None,
             parent: None,
             trigger: None,
+            retry: None,
         }
     }
 
@@ -98,17 +101,11 @@ impl NewJob {
 
     fn check(&self) -> Result<(), Error> {
         if !(1..=4).contains(&self.priority) {
-            return Err(Error::Priority {
-                kind: self.kind.clone(),
-                priority: self.priority,
-            });
+            return Err(Error::Priority { kind: self.kind.clone(), priority: self.priority });
         }
         let bytes = self.payload.to_string().len();
         if bytes > MAX_PAYLOAD_BYTES {
-            return Err(Error::PayloadTooLarge {
-                kind: self.kind.clone(),
-                bytes,
-            });
+            return Err(Error::PayloadTooLarge { kind: self.kind.clone(), bytes });
         }
         Ok(())
     }
@@ -153,21 +150,13 @@ impl Wake {
 }
 
 pub(crate) async fn notify(pool: &PgPool, what: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select pg_notify($1, $2)")
-        .bind(CHANNEL)
-        .bind(what)
-        .execute(pool)
-        .await
-        .map(drop)
+    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(what).execute(pool).await.map(drop)
 }
 
 /// Enqueues `jobs` on the caller's connection, in its transaction if it has one.
 ///
 /// The answers stand in the order of `jobs`; two of one kind and key in one call make one job.
-pub async fn enqueue(
-    conn: &mut PgConnection,
-    jobs: &[NewJob],
-) -> Result<(Vec<Enqueued>, Wake), Error> {
+pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake), Error> {
     for job in jobs {
         job.check()?;
     }
@@ -179,28 +168,19 @@ pub async fn enqueue(
     for (place, id) in insert(conn, jobs).await? {
         answers[place] = Some(Enqueued::Created(id));
     }
-    let mut rest: Vec<usize> = (0..jobs.len())
-        .filter(|&place| answers[place].is_none())
-        .collect();
+    let mut rest: Vec<usize> = (0..jobs.len()).filter(|&place| answers[place].is_none()).collect();
     // one order for all callers, so that two of them never wait for each other
     rest.sort_by_key(|&place| (jobs[place].kind.as_str(), jobs[place].unique_key.as_deref()));
     for place in rest {
         answers[place] = Some(find_or_insert(conn, &jobs[place]).await?);
     }
     let answers: Vec<Enqueued> = answers.into_iter().flatten().collect();
-    let created = answers
-        .iter()
-        .any(|answer| matches!(answer, Enqueued::Created(_)));
+    let created = answers.iter().any(|answer| matches!(answer, Enqueued::Created(_)));
     Ok((answers, Wake { created }))
 }
 
 async fn make_partitions(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(), Error> {
-    let partitions: Vec<i64> = jobs
-        .iter()
-        .map(|job| job.partition)
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
+    let partitions: Vec<i64> = jobs.iter().map(|job| job.partition).collect::<BTreeSet<_>>().into_iter().collect();
     sqlx::query(
         "insert into partition (id)
          select u.id from unnest($1::bigint[]) as u(id)
@@ -233,11 +213,7 @@ async fn find_or_insert(conn: &mut PgConnection, job: &NewJob) -> Result<Enqueue
             return Ok(Enqueued::Created(*id));
         }
     }
-    Err(Error::Contended {
-        kind: job.kind.clone(),
-        key: job.unique_key.clone().unwrap_or_default(),
-        tries: TRIES,
-    })
+    Err(Error::Contended { kind: job.kind.clone(), key: job.unique_key.clone().unwrap_or_default(), tries: TRIES })
 }
 
 /// Inserts what does not conflict; answers (place in `jobs`, new id).
@@ -246,14 +222,14 @@ async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<(usize, 
         "with input as materialized (
              select nextval('job_id_seq') as id, u.*
              from unnest($1::text[], $2::jsonb[], $3::bigint[], $4::smallint[], $5::timestamptz[],
-                         $6::text[], $7::bigint[], $8::text[])
+                         $6::text[], $7::bigint[], $8::text[], $9::jsonb[])
                   with ordinality
-                  as u(kind, payload, partition, priority, run_at, unique_key, parent, trigger, place)
+                  as u(kind, payload, partition, priority, run_at, unique_key, parent, trigger, retry, place)
          ), made as (
-             insert into job (id, kind, payload, partition, priority, state, run_at, unique_key, parent, trigger)
+             insert into job (id, kind, payload, partition, priority, state, run_at, unique_key, parent, trigger, retry)
              select id, kind, payload, partition, priority,
                     case when run_at > statement_timestamp() then 'scheduled' else 'available' end,
-                    coalesce(run_at, statement_timestamp()), unique_key, parent, trigger
+                    coalesce(run_at, statement_timestamp()), unique_key, parent, trigger, retry
              from input
              order by kind, unique_key nulls first, place
              on conflict (kind, unique_key)
@@ -271,10 +247,8 @@ async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<(usize, 
     .bind(jobs.iter().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
     .bind(jobs.iter().map(|job| job.parent).collect::<Vec<_>>())
     .bind(jobs.iter().map(|job| job.trigger.as_deref()).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|job| job.retry.map(sqlx::types::Json)).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(place, id)| Some((usize::try_from(place - 1).ok()?, id)))
-        .collect())
+    Ok(rows.into_iter().filter_map(|(place, id)| Some((usize::try_from(place - 1).ok()?, id))).collect())
 }

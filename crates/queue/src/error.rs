@@ -14,10 +14,7 @@ pub enum Error {
         job: i64,
     },
     /// A payload is larger than [`MAX_PAYLOAD_BYTES`](crate::MAX_PAYLOAD_BYTES).
-    #[error(
-        "the payload of a {kind} job has {bytes} bytes, more than {} allowed",
-        crate::MAX_PAYLOAD_BYTES
-    )]
+    #[error("the payload of a {kind} job has {bytes} bytes, more than {} allowed", crate::MAX_PAYLOAD_BYTES)]
     PayloadTooLarge {
         /// The job's kind.
         kind: String,
@@ -33,9 +30,7 @@ pub enum Error {
         priority: i16,
     },
     /// The same unique key kept changing hands while it was being enqueued.
-    #[error(
-        "unique key {key:?} of kind {kind} was taken and freed {tries} times while it was enqueued"
-    )]
+    #[error("unique key {key:?} of kind {kind} was taken and freed {tries} times while it was enqueued")]
     Contended {
         /// The job's kind.
         kind: String,

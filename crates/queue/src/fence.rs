@@ -47,9 +47,5 @@ pub async fn progress(
     .execute(conn)
     .await?
     .rows_affected();
-    if stored == 0 {
-        Err(Error::Stale { job: token.job })
-    } else {
-        Ok(())
-    }
+    if stored == 0 { Err(Error::Stale { job: token.job }) } else { Ok(()) }
 }

@@ -67,17 +67,9 @@ impl Incarnation {
         let over = CancellationToken::new();
         let (settlements, settlements_rx) = mpsc::unbounded_channel();
         let (claims, claims_rx) = mpsc::unbounded_channel();
-        let (kinds, max_crashes) = policies
-            .iter()
-            .map(|(kind, policy)| (kind.clone(), policy.max_crashes))
-            .unzip();
+        let (kinds, max_crashes) = policies.iter().map(|(kind, policy)| (kind.clone(), policy.max_crashes)).unzip();
         let this = Arc::new(Incarnation {
-            claimant: Claimant {
-                worker,
-                kinds,
-                max_crashes,
-                per_partition: config.per_partition,
-            },
+            claimant: Claimant { worker, kinds, max_crashes, per_partition: config.per_partition },
             worker,
             policies,
             slots: Arc::new(Semaphore::new(config.concurrency)),
@@ -92,13 +84,7 @@ impl Incarnation {
             pool: pool.clone(),
         });
         let options = (*pool.connect_options()).clone();
-        tasks.spawn(lease::heartbeat(
-            options,
-            worker,
-            config.lease,
-            config.heartbeat,
-            over.clone(),
-        ));
+        tasks.spawn(lease::heartbeat(options, worker, config.lease, config.heartbeat, over.clone()));
         tasks.spawn(settle::run(pool, settlements_rx, over));
         tasks.spawn(this.clone().pump(claims));
         tasks.spawn(this.clone().listen());
@@ -112,23 +98,12 @@ impl Incarnation {
     /// Settles a job and waits for the commit; its slot is the caller's to free.
     pub(crate) async fn settle(&self, job: &Job, to: Move) {
         let (settled, answer) = oneshot::channel();
-        if self
-            .settlements
-            .send(Settlement {
-                token: job.token,
-                to,
-                settled,
-            })
-            .is_ok()
-        {
+        if self.settlements.send(Settlement { token: job.token, to, settled }).is_ok() {
             // no answer: the lease is over, and the reaper settles the job
             let _ = answer.await;
         }
         let mut running = self.running();
-        if running
-            .get(&job.id)
-            .is_some_and(|entry| entry.token == job.token.token)
-        {
+        if running.get(&job.id).is_some_and(|entry| entry.token == job.token.token) {
             running.remove(&job.id);
         }
         drop(running);
@@ -142,9 +117,7 @@ impl Incarnation {
 
     /// Fires the cancellation token of each running job.
     pub(crate) fn cancel_all(&self) {
-        self.running()
-            .values()
-            .for_each(|entry| entry.cancel.cancel());
+        self.running().values().for_each(|entry| entry.cancel.cancel());
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Running>> {
@@ -189,13 +162,7 @@ impl Incarnation {
                     spins = 0;
                     for (row, permit) in claim.rows.into_iter().zip(permits) {
                         let job = self.admit(row);
-                        if claims
-                            .send(Claimed {
-                                job,
-                                _slot: Arc::new(permit),
-                            })
-                            .is_err()
-                        {
+                        if claims.send(Claimed { job, _slot: Arc::new(permit) }).is_err() {
                             return;
                         }
                     }
@@ -230,19 +197,10 @@ impl Incarnation {
 
     fn admit(&self, row: ClaimedRow) -> Job {
         let cancel = self.over.child_token();
-        self.running().insert(
-            row.id,
-            Running {
-                token: row.token,
-                cancel: cancel.clone(),
-            },
-        );
+        self.running().insert(row.id, Running { token: row.token, cancel: cancel.clone() });
         Job {
             id: row.id,
-            token: Token {
-                job: row.id,
-                token: row.token,
-            },
+            token: Token { job: row.id, token: row.token },
             attempt: row.attempt,
             failure: row.failure,
             crash: row.crash,
@@ -251,7 +209,7 @@ impl Incarnation {
             parent: row.parent,
             trigger: row.trigger,
             unique_key: row.unique_key,
-            policy: self.policies.get(&row.kind).copied().unwrap_or_default(),
+            policy: self.policies.get(&row.kind).copied().unwrap_or_default().with(row.retry.map(|retry| retry.0)),
             kind: row.kind,
             payload: row.payload,
             cancel,
@@ -323,11 +281,7 @@ impl Incarnation {
                 tracing::warn!(job.id = id, "claim without an answer: its job goes back");
                 let (settled, _) = oneshot::channel();
                 let token = Token { job: id, token };
-                let _ = self.settlements.send(Settlement {
-                    token,
-                    to: Move::unstarted(),
-                    settled,
-                });
+                let _ = self.settlements.send(Settlement { token, to: Move::unstarted(), settled });
                 self.kick.notify_one();
             }
         }

@@ -35,15 +35,8 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 7] = [
-        State::Scheduled,
-        State::Available,
-        State::Running,
-        State::Done,
-        State::Held,
-        State::Dead,
-        State::Cancelled,
-    ];
+    pub const ALL: [State; 7] =
+        [State::Scheduled, State::Available, State::Running, State::Done, State::Held, State::Dead, State::Cancelled];
 
     /// As it stands in the table.
     pub const fn as_str(self) -> &'static str {
@@ -74,10 +67,7 @@ impl FromStr for State {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| Error::UnknownState(text.to_owned()))
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| Error::UnknownState(text.to_owned()))
     }
 }
 
@@ -128,9 +118,7 @@ impl Job {
     /// True when the work should stop at its next safe place and return [`Outcome::MoreToDo`](crate::Outcome):
     /// the kind's time slice is over, the worker drains, or the job is cancelled.
     pub fn slice_is_over(&self) -> bool {
-        self.draining.is_cancelled()
-            || self.cancel.is_cancelled()
-            || self.elapsed() >= self.policy.slice
+        self.draining.is_cancelled() || self.cancel.is_cancelled() || self.elapsed() >= self.policy.slice
     }
 
     /// Time since the claim reached this process.

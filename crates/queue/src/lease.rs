@@ -13,11 +13,7 @@ use crate::clock::now;
 const REAP_BATCH: i64 = 500;
 
 /// A new incarnation, with a live lease.
-pub(crate) async fn register(
-    pool: &PgPool,
-    name: &str,
-    lease: Duration,
-) -> Result<i64, sqlx::Error> {
+pub(crate) async fn register(pool: &PgPool, name: &str, lease: Duration) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "insert into worker (name, node, lease_until)
          values ($1, $2, clock_timestamp() + make_interval(secs => $3)) returning id",
@@ -37,11 +33,7 @@ fn node(name: &str) -> String {
 
 /// Claims nothing more, but keeps its lease until its jobs are settled.
 pub(crate) async fn drain(pool: &PgPool, worker: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("update worker set state = 'draining' where id = $1 and state = 'live'")
-        .bind(worker)
-        .execute(pool)
-        .await
-        .map(drop)
+    sqlx::query("update worker set state = 'draining' where id = $1 and state = 'live'").bind(worker).execute(pool).await.map(drop)
 }
 
 /// Ends an incarnation; whatever it still holds is the reaper's at once.
@@ -57,13 +49,7 @@ pub(crate) async fn leave(pool: &PgPool, worker: i64) -> Result<(), sqlx::Error>
 ///
 /// It has a connection of its own, so that no job can keep it from beating. The lease is over for this process when
 /// it has passed since the last successful beat was *sent*, whatever the database knows.
-pub(crate) async fn heartbeat(
-    options: PgConnectOptions,
-    worker: i64,
-    lease: Duration,
-    every: Duration,
-    over: CancellationToken,
-) {
+pub(crate) async fn heartbeat(options: PgConnectOptions, worker: i64, lease: Duration, every: Duration, over: CancellationToken) {
     let mut conn: Option<PgConnection> = None;
     let mut alive_until = now() + lease;
     let mut pause = every;
@@ -75,10 +61,7 @@ pub(crate) async fn heartbeat(
         let sent = now();
         let left = alive_until.saturating_duration_since(sent);
         if left.is_zero() {
-            tracing::error!(
-                worker.id = worker,
-                "lease over: the database could not be reached in time"
-            );
+            tracing::error!(worker.id = worker, "lease over: the database could not be reached in time");
             over.cancel();
             return;
         }
@@ -89,10 +72,7 @@ pub(crate) async fn heartbeat(
                 continue;
             }
             Ok(Ok(false)) => {
-                tracing::error!(
-                    worker.id = worker,
-                    "lease lost: this process was stopped or cut off for too long"
-                );
+                tracing::error!(worker.id = worker, "lease lost: this process was stopped or cut off for too long");
                 over.cancel();
                 return;
             }
@@ -184,11 +164,7 @@ pub(crate) async fn reap(pool: &PgPool) -> Result<u64, sqlx::Error> {
     .await?;
     tx.commit().await?;
     if gone > 0 || jobs > 0 {
-        tracing::warn!(
-            workers.count = gone,
-            jobs.count = jobs,
-            "expired leases reaped"
-        );
+        tracing::warn!(workers.count = gone, jobs.count = jobs, "expired leases reaped");
     }
     Ok(u64::try_from(jobs).unwrap_or(0))
 }

@@ -96,11 +96,8 @@ pub use error::Error;
 pub use fence::{fence, progress};
 pub use finished::{Finished, remove_finished, take_finished};
 pub use job::{Job, State, Token};
-pub use operate::{
-    Attempt, Filter, JobRow, WorkerRow, attempts, cancel, counts, list, release, rest, retry, show,
-    workers,
-};
-pub use outcome::{Outcome, Policy};
+pub use operate::{Attempt, Filter, JobRow, WorkerRow, attempts, cancel, counts, list, release, rest, retry, show, workers};
+pub use outcome::{Outcome, Policy, Retry};
 pub use settle::finish;
 pub use worker::{Worker, WorkerConfig};
 

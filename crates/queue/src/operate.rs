@@ -98,10 +98,7 @@ pub async fn list(pool: &PgPool, filter: Filter) -> Result<Vec<JobRow>, Error> {
 
 /// One job.
 pub async fn show(pool: &PgPool, id: i64) -> Result<Option<JobRow>, Error> {
-    let filter = Filter {
-        ids: Some(vec![id]),
-        ..Filter::default()
-    };
+    let filter = Filter { ids: Some(vec![id]), ..Filter::default() };
     Ok(list(pool, filter).await?.pop())
 }
 
@@ -136,11 +133,7 @@ pub async fn attempts(pool: &PgPool, job: i64) -> Result<Vec<Attempt>, Error> {
 
 /// Jobs by kind and state.
 pub async fn counts(pool: &PgPool) -> Result<Vec<(String, State, i64)>, Error> {
-    Ok(sqlx::query_as(
-        "select kind, state, count(*) from job group by kind, state order by kind, state",
-    )
-    .fetch_all(pool)
-    .await?)
+    Ok(sqlx::query_as("select kind, state, count(*) from job group by kind, state order by kind, state").fetch_all(pool).await?)
 }
 
 /// Held jobs go on, crashes forgotten. Answers how many.
@@ -255,13 +248,7 @@ pub async fn workers(pool: &PgPool) -> Result<Vec<WorkerRow>, Error> {
 }
 
 /// Keeps a kind (or all, with `*`) from starting in a partition until then; a later end is kept.
-pub async fn rest(
-    conn: &mut PgConnection,
-    partition: i64,
-    kind: &str,
-    until: DateTime<Utc>,
-    reason: &str,
-) -> Result<(), Error> {
+pub async fn rest(conn: &mut PgConnection, partition: i64, kind: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
     sqlx::query(
         "insert into partition_rest as r (partition, kind, until, reason) values ($1, $2, $3, $4)
          on conflict (partition, kind) do update

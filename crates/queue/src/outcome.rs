@@ -62,7 +62,28 @@ pub struct Policy {
     pub slice: Duration,
 }
 
+/// How often and how patiently one job is tried again, in place of what its kind's policy says.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Retry {
+    /// The failure that makes the job dead.
+    pub max_failures: i32,
+    /// Wait after the first failure; doubles with each one.
+    pub base: Duration,
+    /// The longest wait, before jitter.
+    pub cap: Duration,
+    /// Share by which a wait is lengthened or shortened at random, 0 to 1.
+    pub jitter: f64,
+}
+
 impl Policy {
+    /// This policy, with a job's own wishes over it.
+    pub(crate) fn with(self, retry: Option<Retry>) -> Self {
+        match retry {
+            Some(Retry { max_failures, base, cap, jitter }) => Policy { max_failures, base, cap, jitter, ..self },
+            None => self,
+        }
+    }
+
     /// Eight failures, 5 s doubling to 1 h, a fifth of jitter, three crashes, half an hour, slices of 5 minutes.
     pub const DEFAULT: Policy = Policy {
         max_failures: 8,
@@ -76,9 +97,7 @@ impl Policy {
 
     /// The wait after `failure` failures; `chance` in 0..1 decides the jitter.
     pub fn backoff(&self, failure: i32, chance: f64) -> Duration {
-        let doublings = u32::try_from(failure.saturating_sub(1))
-            .unwrap_or(0)
-            .min(30);
+        let doublings = u32::try_from(failure.saturating_sub(1)).unwrap_or(0).min(30);
         let plain = self.base.as_secs_f64() * f64::from(1_i32 << doublings);
         let capped = plain.min(self.cap.as_secs_f64());
         let jitter = self.jitter.clamp(0.0, 1.0);
@@ -127,19 +146,12 @@ impl Move {
 
     /// Claimed, but never given to the work.
     pub(crate) fn unstarted() -> Self {
-        Move {
-            unstarted: true,
-            in_place: true,
-            ..Self::to(State::Available, "returned")
-        }
+        Move { unstarted: true, in_place: true, ..Self::to(State::Available, "returned") }
     }
 
     /// Interrupted because the worker stops.
     pub(crate) fn drained() -> Self {
-        Move {
-            in_place: true,
-            ..Self::to(State::Available, "drained")
-        }
+        Move { in_place: true, ..Self::to(State::Available, "drained") }
     }
 
     /// Where `outcome` leads a job that had `failure` failures before.
@@ -147,32 +159,20 @@ impl Move {
         match outcome {
             Outcome::Done => Self::to(State::Done, "done"),
             Outcome::MoreToDo => Self::to(State::Available, "more_to_do"),
-            Outcome::Retry { error } if failure + 1 >= policy.max_failures => Move {
-                failed: true,
-                error: Some(error),
-                ..Self::to(State::Dead, "dead")
-            },
+            Outcome::Retry { error } if failure + 1 >= policy.max_failures => {
+                Move { failed: true, error: Some(error), ..Self::to(State::Dead, "dead") }
+            }
             Outcome::Retry { error } => Move {
                 failed: true,
                 delay: policy.backoff(failure + 1, chance),
                 error: Some(error),
                 ..Self::to(State::Scheduled, "retry")
             },
-            Outcome::Snooze { until, reason } => Move {
-                delay: until,
-                resting: true,
-                error: Some(reason),
-                ..Self::to(State::Scheduled, "snooze")
-            },
-            Outcome::Hold { error, hint } => Move {
-                error: Some(error),
-                hint: Some(hint),
-                ..Self::to(State::Held, "held")
-            },
-            Outcome::Discard { reason } => Move {
-                error: Some(reason),
-                ..Self::to(State::Cancelled, "discarded")
-            },
+            Outcome::Snooze { until, reason } => {
+                Move { delay: until, resting: true, error: Some(reason), ..Self::to(State::Scheduled, "snooze") }
+            }
+            Outcome::Hold { error, hint } => Move { error: Some(error), hint: Some(hint), ..Self::to(State::Held, "held") },
+            Outcome::Discard { reason } => Move { error: Some(reason), ..Self::to(State::Cancelled, "discarded") },
         }
     }
 }
@@ -183,15 +183,9 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_cap() {
-        let policy = Policy {
-            jitter: 0.0,
-            ..Policy::DEFAULT
-        };
+        let policy = Policy { jitter: 0.0, ..Policy::DEFAULT };
         let seconds: Vec<u64> = (1..=12).map(|n| policy.backoff(n, 0.5).as_secs()).collect();
-        assert_eq!(
-            seconds,
-            [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]
-        );
+        assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600]);
         assert_eq!(policy.backoff(i32::MAX, 0.5).as_secs(), 3600);
     }
 
@@ -206,13 +200,7 @@ mod tests {
     #[test]
     fn the_last_failure_is_death() {
         let again = || Outcome::Retry { error: "no".into() };
-        assert_eq!(
-            Move::after(again(), &Policy::DEFAULT, 6, 0.5).state,
-            State::Scheduled
-        );
-        assert_eq!(
-            Move::after(again(), &Policy::DEFAULT, 7, 0.5).state,
-            State::Dead
-        );
+        assert_eq!(Move::after(again(), &Policy::DEFAULT, 6, 0.5).state, State::Scheduled);
+        assert_eq!(Move::after(again(), &Policy::DEFAULT, 7, 0.5).state, State::Dead);
     }
 }

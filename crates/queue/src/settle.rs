@@ -100,11 +100,7 @@ const SETTLE_TOGETHER: &str = settle_sql!("skip locked");
 const SETTLE_ALONE: &str = settle_sql!("");
 
 /// Moves what still holds its token; answers the ids that did.
-async fn settle<'e>(
-    db: impl PgExecutor<'e>,
-    sql: &'static str,
-    batch: &[(Token, &Move)],
-) -> Result<Vec<i64>, sqlx::Error> {
+async fn settle<'e>(db: impl PgExecutor<'e>, sql: &'static str, batch: &[(Token, &Move)]) -> Result<Vec<i64>, sqlx::Error> {
     fn all<T>(batch: &[(Token, &Move)], get: impl Fn(Token, &Move) -> T) -> Vec<T> {
         batch.iter().map(|(token, to)| get(*token, to)).collect()
     }
@@ -113,9 +109,7 @@ async fn settle<'e>(
         .bind(all(batch, |token, _| token.token))
         .bind(all(batch, |_, to| to.state.as_str()))
         .bind(all(batch, |_, to| to.outcome))
-        .bind(all(batch, |_, to| {
-            to.delay.as_secs_f64().min(LONGEST_SECONDS)
-        }))
+        .bind(all(batch, |_, to| to.delay.as_secs_f64().min(LONGEST_SECONDS)))
         .bind(all(batch, |_, to| to.failed))
         .bind(all(batch, |_, to| to.resting))
         .bind(all(batch, |_, to| to.unstarted))
@@ -138,9 +132,7 @@ pub async fn finish(conn: &mut PgConnection, token: Token) -> Result<(), Error> 
     if moved.is_empty() {
         return Err(Error::Stale { job: token.job });
     }
-    sqlx::query("select set_config('idle_in_transaction_session_timeout', '5s', true)")
-        .execute(conn)
-        .await?;
+    sqlx::query("select set_config('idle_in_transaction_session_timeout', '5s', true)").execute(conn).await?;
     Ok(())
 }
 
@@ -154,11 +146,7 @@ fn storable(text: &str) -> String {
 }
 
 /// Settles until the senders are gone. `over` ends the retries: without a lease the reaper has the jobs.
-pub(crate) async fn run(
-    pool: PgPool,
-    mut rx: mpsc::UnboundedReceiver<Settlement>,
-    over: CancellationToken,
-) {
+pub(crate) async fn run(pool: PgPool, mut rx: mpsc::UnboundedReceiver<Settlement>, over: CancellationToken) {
     let alone = Arc::new(Semaphore::new(ALONE));
     let mut batch = Vec::with_capacity(BATCH);
     while rx.recv_many(&mut batch, BATCH).await > 0 {
@@ -179,23 +167,13 @@ pub(crate) async fn run(
                 // nobody waits for the answer of a worker that was dropped
                 let _ = settlement.settled.send(true);
             } else {
-                tokio::spawn(settle_alone(
-                    pool.clone(),
-                    settlement,
-                    alone.clone(),
-                    over.clone(),
-                ));
+                tokio::spawn(settle_alone(pool.clone(), settlement, alone.clone(), over.clone()));
             }
         }
     }
 }
 
-async fn settle_alone(
-    pool: PgPool,
-    settlement: Settlement,
-    alone: Arc<Semaphore>,
-    over: CancellationToken,
-) {
+async fn settle_alone(pool: PgPool, settlement: Settlement, alone: Arc<Semaphore>, over: CancellationToken) {
     let mut wait = Duration::from_millis(50);
     let one = [(settlement.token, &settlement.to)];
     let current = loop {
@@ -221,11 +199,7 @@ async fn settle_alone(
     };
     if !current {
         // ended by `finish`, by the operator's hand in the database, or taken by the reaper
-        tracing::info!(
-            job.id = settlement.token.job,
-            outcome = settlement.to.outcome,
-            "job was settled already"
-        );
+        tracing::info!(job.id = settlement.token.job, outcome = settlement.to.outcome, "job was settled already");
     }
     let _ = settlement.settled.send(current);
 }

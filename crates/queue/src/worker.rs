@@ -67,11 +67,7 @@ pub struct Worker {
 impl Worker {
     /// A worker on the database of `pool`; it uses connections of its own.
     pub fn new(pool: PgPool, config: WorkerConfig) -> Self {
-        Worker {
-            pool,
-            config,
-            kinds: HashMap::new(),
-        }
+        Worker { pool, config, kinds: HashMap::new() }
     }
 
     /// Registers the work of a kind. A later registration of the same kind replaces the earlier.
@@ -103,24 +99,13 @@ impl Worker {
         ended
     }
 
-    async fn run_incarnations(
-        &self,
-        own: &PgPool,
-        shutdown: &CancellationToken,
-    ) -> Result<(), Error> {
-        let policies: HashMap<String, Policy> = self
-            .kinds
-            .iter()
-            .map(|(kind, (policy, _))| (kind.clone(), *policy))
-            .collect();
+    async fn run_incarnations(&self, own: &PgPool, shutdown: &CancellationToken) -> Result<(), Error> {
+        let policies: HashMap<String, Policy> = self.kinds.iter().map(|(kind, (policy, _))| (kind.clone(), *policy)).collect();
         while !shutdown.is_cancelled() {
             let mut tasks = JoinSet::new();
-            match Incarnation::start(own.clone(), &self.config, policies.clone(), &mut tasks).await
-            {
+            match Incarnation::start(own.clone(), &self.config, policies.clone(), &mut tasks).await {
                 Ok((incarnation, backend)) => {
-                    self.run_incarnation(&incarnation, backend, shutdown)
-                        .boxed()
-                        .await?;
+                    self.run_incarnation(&incarnation, backend, shutdown).boxed().await?;
                     if !incarnation.over.is_cancelled()
                         && let Err(error) = lease::leave(own, incarnation.worker).await
                     {
@@ -150,22 +135,13 @@ impl Worker {
         let guard = incarnation.over.clone().drop_guard();
         let kinds = Arc::new(self.kinds.clone());
         let grace = self.config.grace;
-        let worker = WorkerBuilder::new(self.config.name.as_str())
-            .backend(backend)
-            .data(kinds)
-            .build(
-                move |_payload: Value,
-                      job: Data<Job>,
-                      kinds: Data<Arc<HashMap<String, (Policy, Work)>>>| async move {
-                    Ok::<Outcome, BoxDynError>(work(job.0, &kinds, grace).await)
-                },
-            );
+        let worker = WorkerBuilder::new(self.config.name.as_str()).backend(backend).data(kinds).build(
+            move |_payload: Value, job: Data<Job>, kinds: Data<Arc<HashMap<String, (Policy, Work)>>>| async move {
+                Ok::<Outcome, BoxDynError>(work(job.0, &kinds, grace).await)
+            },
+        );
         let signal = {
-            let (shutdown, over, stop) = (
-                shutdown.clone(),
-                incarnation.over.clone(),
-                incarnation.stop.clone(),
-            );
+            let (shutdown, over, stop) = (shutdown.clone(), incarnation.over.clone(), incarnation.stop.clone());
             async move {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
@@ -237,12 +213,6 @@ fn describe(error: tokio::task::JoinError) -> String {
         return "aborted".to_owned();
     }
     let panic = error.into_panic();
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    format!(
-        "panicked: {}",
-        message.as_deref().unwrap_or("without a message")
-    )
+    let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", message.as_deref().unwrap_or("without a message"))
 }

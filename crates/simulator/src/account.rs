@@ -52,10 +52,7 @@ pub struct AccountRequest {
 impl AccountRequest {
     /// A signed-in account that is in every chat.
     pub fn named(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..Self::default()
-        }
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }
 
@@ -117,19 +114,13 @@ impl Account {
 
     /// What the account sees of a chat; none where it is private and the account is not in it.
     pub(crate) fn sight(&self, chat: &Chat, me: i64) -> Option<Sight> {
-        let from = self
-            .hidden_before
-            .get(&chat.id)
-            .copied()
-            .unwrap_or(1)
-            .max(1);
+        let from = self.hidden_before.get(&chat.id).copied().unwrap_or(1).max(1);
         let member = match &self.chats {
             Some(chats) => chats.contains(&chat.id),
             // Private chats are told from the side of the world's own user.
             None => chat.kind != ChatKind::Private || self.user_id == me,
         };
-        (member || chat.kind.is_channel() && chat.username.is_some())
-            .then_some(Sight { from, member })
+        (member || chat.kind.is_channel() && chat.username.is_some()).then_some(Sight { from, member })
     }
 
     /// The access hash by which this account, and no other, addresses a chat or user.
@@ -167,9 +158,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 impl std::fmt::Debug for ServerKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ServerKey")
-            .field(&format_args!("{:#018x}", self.id()))
-            .finish()
+        f.debug_tuple("ServerKey").field(&format_args!("{:#018x}", self.id())).finish()
     }
 }
 
@@ -179,23 +168,14 @@ mod hex_key {
 
     use crate::wire::crypto::{KEY_LEN, ServerKey};
 
-    pub(super) fn serialize<S: Serializer>(
-        key: &ServerKey,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(key: &ServerKey, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&super::hex(key.bytes()))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<ServerKey, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ServerKey, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text.len() != 2 * KEY_LEN || !text.is_ascii() {
-            return Err(D::Error::custom(format!(
-                "a key has {} hexadecimal digits, not {}",
-                2 * KEY_LEN,
-                text.len()
-            )));
+            return Err(D::Error::custom(format!("a key has {} hexadecimal digits, not {}", 2 * KEY_LEN, text.len())));
         }
         let mut key = [0; KEY_LEN];
         for (at, byte) in key.iter_mut().enumerate() {

@@ -28,10 +28,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: i32, name: &str) -> Self {
-        Self {
-            code,
-            name: name.to_owned(),
-        }
+        Self { code, name: name.to_owned() }
     }
 
     /// 400, the caller's mistake.
@@ -45,11 +42,7 @@ impl Failure {
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        tl::enums::RpcError::Error(tl::types::RpcError {
-            error_code: self.code,
-            error_message: self.name.clone(),
-        })
-        .to_bytes()
+        tl::enums::RpcError::Error(tl::types::RpcError { error_code: self.code, error_message: self.name.clone() }).to_bytes()
     }
 }
 
@@ -78,11 +71,7 @@ impl Deserializable for Rest {
 }
 
 /// Answers one call.
-pub(crate) fn answer(
-    datacentre: &Datacentre,
-    account: Arc<Account>,
-    body: &[u8],
-) -> Result<Answer, Failure> {
+pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]) -> Result<Answer, Failure> {
     let body = unwrap(body)?;
     let id = constructor(&body);
     let method = tl::name_for_id(id);
@@ -97,14 +86,8 @@ pub(crate) fn answer(
         return Err(Failure::new(401, "AUTH_KEY_UNREGISTERED"));
     }
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
-    let caller = Caller {
-        datacentre,
-        account,
-    };
-    Ok(Answer {
-        bytes: dispatch(&caller, id, method, &body)?,
-        pack,
-    })
+    let caller = Caller { datacentre, account };
+    Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack })
 }
 
 /// Takes off layers, connection data and other wrappers.
@@ -112,21 +95,15 @@ fn unwrap(body: &[u8]) -> Result<Vec<u8>, Failure> {
     let mut body = body.to_vec();
     loop {
         let inner = match constructor(&body) {
-            f::InvokeWithLayer::<Rest>::CONSTRUCTOR_ID => {
-                read::<f::InvokeWithLayer<Rest>>(&body).map(|wrapper| wrapper.query.0)
-            }
-            f::InitConnection::<Rest>::CONSTRUCTOR_ID => {
-                read::<f::InitConnection<Rest>>(&body).map(|wrapper| wrapper.query.0)
-            }
+            f::InvokeWithLayer::<Rest>::CONSTRUCTOR_ID => read::<f::InvokeWithLayer<Rest>>(&body).map(|wrapper| wrapper.query.0),
+            f::InitConnection::<Rest>::CONSTRUCTOR_ID => read::<f::InitConnection<Rest>>(&body).map(|wrapper| wrapper.query.0),
             f::InvokeWithoutUpdates::<Rest>::CONSTRUCTOR_ID => {
                 read::<f::InvokeWithoutUpdates<Rest>>(&body).map(|wrapper| wrapper.query.0)
             }
             f::InvokeWithTakeout::<Rest>::CONSTRUCTOR_ID => {
                 read::<f::InvokeWithTakeout<Rest>>(&body).map(|wrapper| wrapper.query.0)
             }
-            f::InvokeAfterMsg::<Rest>::CONSTRUCTOR_ID => {
-                read::<f::InvokeAfterMsg<Rest>>(&body).map(|wrapper| wrapper.query.0)
-            }
+            f::InvokeAfterMsg::<Rest>::CONSTRUCTOR_ID => read::<f::InvokeAfterMsg<Rest>>(&body).map(|wrapper| wrapper.query.0),
             GZIP_ID => unpack(&body).map_err(|_| Failure::bad("INPUT_REQUEST_GZIP_INVALID")),
             _ => return Ok(body),
         };
@@ -135,15 +112,11 @@ fn unwrap(body: &[u8]) -> Result<Vec<u8>, Failure> {
 }
 
 fn read<T: Deserializable>(body: &[u8]) -> Result<T, Failure> {
-    T::from_bytes(body.get(4..).unwrap_or_default())
-        .map_err(|_| Failure::bad("INPUT_METHOD_INVALID"))
+    T::from_bytes(body.get(4..).unwrap_or_default()).map_err(|_| Failure::bad("INPUT_METHOD_INVALID"))
 }
 
 /// Reads the call, does the work, writes the answer; the compiler checks that the answer is the method's.
-fn call<F>(
-    body: &[u8],
-    work: impl FnOnce(F) -> Result<F::Return, Failure>,
-) -> Result<Vec<u8>, Failure>
+fn call<F>(body: &[u8], work: impl FnOnce(F) -> Result<F::Return, Failure>) -> Result<Vec<u8>, Failure>
 where
     F: RemoteCall + Deserializable,
     F::Return: Serializable,
@@ -166,34 +139,20 @@ fn before_sign_in(id: u32) -> bool {
 
 fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
     match id {
-        f::help::GetConfig::CONSTRUCTOR_ID => {
-            call(body, |_: f::help::GetConfig| Ok(caller.config()))
-        }
-        f::help::GetNearestDc::CONSTRUCTOR_ID => {
-            call(body, |_: f::help::GetNearestDc| Ok(caller.nearest_dc()))
-        }
+        f::help::GetConfig::CONSTRUCTOR_ID => call(body, |_: f::help::GetConfig| Ok(caller.config())),
+        f::help::GetNearestDc::CONSTRUCTOR_ID => call(body, |_: f::help::GetNearestDc| Ok(caller.nearest_dc())),
 
         f::auth::SendCode::CONSTRUCTOR_ID => call(body, |call| caller.send_code(call)),
         f::auth::SignIn::CONSTRUCTOR_ID => call(body, |call| caller.sign_in(call)),
         f::auth::CheckPassword::CONSTRUCTOR_ID => call(body, |call| caller.check_password(call)),
         f::auth::LogOut::CONSTRUCTOR_ID => call(body, |_: f::auth::LogOut| caller.log_out()),
-        f::account::GetPassword::CONSTRUCTOR_ID => {
-            call(body, |_: f::account::GetPassword| Ok(caller.password()))
-        }
+        f::account::GetPassword::CONSTRUCTOR_ID => call(body, |_: f::account::GetPassword| Ok(caller.password())),
 
-        f::updates::GetState::CONSTRUCTOR_ID => {
-            call(body, |_: f::updates::GetState| Ok(caller.updates_state()))
-        }
-        f::updates::GetDifference::CONSTRUCTOR_ID => {
-            call(body, |_: f::updates::GetDifference| Ok(caller.difference()))
-        }
-        f::updates::GetChannelDifference::CONSTRUCTOR_ID => {
-            call(body, |call| caller.channel_difference(call))
-        }
+        f::updates::GetState::CONSTRUCTOR_ID => call(body, |_: f::updates::GetState| Ok(caller.updates_state())),
+        f::updates::GetDifference::CONSTRUCTOR_ID => call(body, |_: f::updates::GetDifference| Ok(caller.difference())),
+        f::updates::GetChannelDifference::CONSTRUCTOR_ID => call(body, |call| caller.channel_difference(call)),
 
-        f::users::GetUsers::CONSTRUCTOR_ID => call(body, |call: f::users::GetUsers| {
-            Ok(caller.users_by_input(&call.id))
-        }),
+        f::users::GetUsers::CONSTRUCTOR_ID => call(body, |call: f::users::GetUsers| Ok(caller.users_by_input(&call.id))),
         f::users::GetFullUser::CONSTRUCTOR_ID => call(body, |call| caller.full_user(call)),
         f::contacts::ResolveUsername::CONSTRUCTOR_ID => call(body, |call| caller.resolve(call)),
 
@@ -206,19 +165,13 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
 
         f::messages::GetHistory::CONSTRUCTOR_ID => call(body, |call| caller.history(call)),
         f::messages::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.messages_by_id(call)),
-        f::channels::GetMessages::CONSTRUCTOR_ID => {
-            call(body, |call| caller.channel_messages_by_id(call))
-        }
+        f::channels::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.channel_messages_by_id(call)),
 
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
 
         _ => {
             caller.datacentre.calls.unknown(method);
-            tracing::debug!(
-                rpc.method = method,
-                rpc.constructor = format_args!("{id:#010x}"),
-                "unknown method"
-            );
+            tracing::debug!(rpc.method = method, rpc.constructor = format_args!("{id:#010x}"), "unknown method");
             Err(Failure::bad("METHOD_INVALID"))
         }
     }

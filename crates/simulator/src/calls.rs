@@ -26,10 +26,7 @@ impl Calls {
     pub(crate) fn called(&self, account: &str, method: &str) {
         let mut counts = self.lock();
         add(&mut counts.methods, method);
-        add(
-            counts.accounts.entry(account.to_owned()).or_default(),
-            method,
-        );
+        add(counts.accounts.entry(account.to_owned()).or_default(), method);
     }
 
     pub(crate) fn flooded(&self, method: &str) {
@@ -49,9 +46,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, CallCounts> {
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

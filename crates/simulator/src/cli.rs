@@ -74,35 +74,15 @@ enum Command {
 /// With a message that names the place and the remedy.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Serve {
-            world,
-            listen,
-            control,
-            state,
-        } => {
+        Command::Serve { world, listen, control, state } => {
             let world = World::from_toml(&world)?;
-            serve(
-                world,
-                Options {
-                    listen,
-                    control,
-                    state,
-                },
-            )
-            .await
+            serve(world, Options { listen, control, state }).await
         }
-        Command::Account {
-            name,
-            control,
-            output,
-            signed_out,
-            phone,
-            password,
-        } => {
+        Command::Account { name, control, output, signed_out, phone, password } => {
             let request = json!({ "name": name, "signed_in": !signed_out, "phone": phone, "password": password });
             let answer = Control::new(&control)?.post("/account", &request).await?;
-            let session: SessionFile = serde_json::from_str(&answer)
-                .with_context(|| format!("{control}: no session file was answered"))?;
+            let session: SessionFile =
+                serde_json::from_str(&answer).with_context(|| format!("{control}: no session file was answered"))?;
             write_session(&output, &session)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -112,12 +92,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 async fn serve(world: World, options: Options) -> anyhow::Result<ExitCode> {
     let simulator = Simulator::start(world, options).await?;
-    let ready =
-        json!({ "mtproto": simulator.addr().to_string(), "control": simulator.control_url() });
+    let ready = json!({ "mtproto": simulator.addr().to_string(), "control": simulator.control_url() });
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "{ready}")
-        .and_then(|()| stdout.flush())
-        .context("standard output cannot be written")?;
+    writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).context("standard output cannot be written")?;
     stopped().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -139,30 +116,23 @@ fn write_session(path: &Path, session: &SessionFile) -> anyhow::Result<()> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options
-        .open(path)
-        .with_context(|| format!("{}: cannot be written; check the folder", path.display()))?;
-    writeln!(file, "{}", serde_json::to_string(session)?)
-        .with_context(|| format!("{}: cannot be written", path.display()))
+    let mut file = options.open(path).with_context(|| format!("{}: cannot be written; check the folder", path.display()))?;
+    writeln!(file, "{}", serde_json::to_string(session)?).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 async fn compare(control: &Control, files: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let mut same = true;
     for path in files {
         let name = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!("{name}: cannot be read; check the path, and that it is UTF-8")
-        })?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{name}: cannot be read; check the path, and that it is UTF-8"))?;
         let chats = compare::documents(&text).with_context(|| format!("{name}"))?;
         if chats.is_empty() {
             println!("{name}: no message documents");
             same = false;
         }
         for (chat, documents) in chats {
-            let answer = control
-                .get(&format!("/truth/{chat}"))
-                .await
-                .with_context(|| format!("{name}: chat {chat}"))?;
+            let answer = control.get(&format!("/truth/{chat}")).await.with_context(|| format!("{name}: chat {chat}"))?;
             let truth = compare::truth(&answer).context("the truth of the control port")?;
             let difference = Difference::between(&documents, &truth);
             if difference.is_empty() {
@@ -172,18 +142,10 @@ async fn compare(control: &Control, files: &[PathBuf]) -> anyhow::Result<ExitCod
                     compare::digest(&documents),
                 );
             } else {
-                println!(
-                    "{name}: chat {chat}: {} of {} messages: {difference}",
-                    documents.len(),
-                    truth.len()
-                );
+                println!("{name}: chat {chat}: {} of {} messages: {difference}", documents.len(), truth.len());
                 same = false;
             }
         }
     }
-    Ok(if same {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -7,9 +7,7 @@ use tokio::time::Instant;
 /// Time since the epoch; zero on a clock before 1970.
 #[expect(clippy::disallowed_methods, reason = "the one place that may")]
 pub(crate) fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A moment from now on, for deadlines within this process.

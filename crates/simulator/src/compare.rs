@@ -20,46 +20,25 @@ pub(crate) enum DocumentError {
     #[error("line {line}: {problem}; one JSON message document a line is expected")]
     Malformed { line: usize, problem: String },
     #[error("line {line}: message {message} of chat {chat} was there before")]
-    Twice {
-        line: usize,
-        chat: i64,
-        message: i32,
-    },
+    Twice { line: usize, chat: i64, message: i32 },
 }
 
 /// Documents by chat. A document may stand alone or inside `_source`, as Elasticsearch tells it.
 pub(crate) fn documents(text: &str) -> Result<BTreeMap<i64, Hashes>, DocumentError> {
     let mut chats = BTreeMap::<i64, Hashes>::new();
-    for (at, text) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, text)| !text.trim().is_empty())
-    {
+    for (at, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
         let line = at + 1;
         let malformed = |problem| DocumentError::Malformed { line, problem };
-        let document: Value =
-            serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        let document: Value = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
         let document = document.get("_source").unwrap_or(&document);
         // A message known only as deleted has no content; one deleted later is no more in the truth.
-        if ["deleted_at", "deleted_between"]
-            .iter()
-            .any(|field| document.get(field).is_some_and(|value| !value.is_null()))
-        {
+        if ["deleted_at", "deleted_between"].iter().any(|field| document.get(field).is_some_and(|value| !value.is_null())) {
             continue;
         }
         let content = Content::of_document(document).map_err(malformed)?;
         let (chat, message) = (content.chat_id, content.message_id);
-        if chats
-            .entry(chat)
-            .or_default()
-            .insert(message, Truth::hash_of(&content))
-            .is_some()
-        {
-            return Err(DocumentError::Twice {
-                line,
-                chat,
-                message,
-            });
+        if chats.entry(chat).or_default().insert(message, Truth::hash_of(&content)).is_some() {
+            return Err(DocumentError::Twice { line, chat, message });
         }
     }
     Ok(chats)
@@ -69,10 +48,7 @@ pub(crate) fn documents(text: &str) -> Result<BTreeMap<i64, Hashes>, DocumentErr
 pub(crate) fn truth(text: &str) -> Result<Hashes, DocumentError> {
     let lines = text.lines().enumerate().map(|(at, text)| {
         let truth: Truth =
-            serde_json::from_str(text).map_err(|error| DocumentError::Malformed {
-                line: at + 1,
-                problem: error.to_string(),
-            })?;
+            serde_json::from_str(text).map_err(|error| DocumentError::Malformed { line: at + 1, problem: error.to_string() })?;
         Ok((truth.content.message_id, truth.content_hash))
     });
     lines.collect()
@@ -88,12 +64,7 @@ pub(crate) struct Difference {
 
 impl Difference {
     pub(crate) fn between(documents: &Hashes, truth: &Hashes) -> Self {
-        let absent = |from: &Hashes, of: &Hashes| {
-            of.keys()
-                .filter(|id| !from.contains_key(id))
-                .copied()
-                .collect()
-        };
+        let absent = |from: &Hashes, of: &Hashes| of.keys().filter(|id| !from.contains_key(id)).copied().collect();
         Self {
             missing: absent(documents, truth),
             surplus: absent(truth, documents),
@@ -112,19 +83,12 @@ impl Difference {
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let parts = [
-            ("missing", &self.missing),
-            ("surplus", &self.surplus),
-            ("different content", &self.changed),
-        ];
-        let parts = parts
-            .iter()
-            .filter(|(_, ids)| !ids.is_empty())
-            .map(|(what, ids)| {
-                let first: Vec<_> = ids.iter().take(NAMED).map(i32::to_string).collect();
-                let more = if ids.len() > NAMED { ", …" } else { "" };
-                format!("{} {what} ({}{more})", ids.len(), first.join(", "))
-            });
+        let parts = [("missing", &self.missing), ("surplus", &self.surplus), ("different content", &self.changed)];
+        let parts = parts.iter().filter(|(_, ids)| !ids.is_empty()).map(|(what, ids)| {
+            let first: Vec<_> = ids.iter().take(NAMED).map(i32::to_string).collect();
+            let more = if ids.len() > NAMED { ", …" } else { "" };
+            format!("{} {what} ({}{more})", ids.len(), first.join(", "))
+        });
         f.write_str(&parts.collect::<Vec<_>>().join("; "))
     }
 }
@@ -144,10 +108,7 @@ mod tests {
     use super::*;
 
     fn hashes(messages: &[(i32, &str)]) -> Hashes {
-        messages
-            .iter()
-            .map(|(id, hash)| (*id, (*hash).to_owned()))
-            .collect()
+        messages.iter().map(|(id, hash)| (*id, (*hash).to_owned())).collect()
     }
 
     #[test]
@@ -155,10 +116,7 @@ mod tests {
         let truth = hashes(&[(1, "a"), (2, "b"), (3, "c")]);
         assert!(Difference::between(&truth, &truth).is_empty());
         let difference = Difference::between(&hashes(&[(1, "a"), (2, "x"), (9, "y")]), &truth);
-        assert_eq!(
-            difference.to_string(),
-            "1 missing (3); 1 surplus (9); 1 different content (2)"
-        );
+        assert_eq!(difference.to_string(), "1 missing (3); 1 surplus (9); 1 different content (2)");
         let many = (1..=7).map(|id| (id, String::new())).collect();
         let shown = Difference::between(&Hashes::new(), &many).to_string();
         assert_eq!(shown, "7 missing (1, 2, 3, 4, 5, …)");
@@ -170,9 +128,6 @@ mod tests {
         assert!(error.to_string().starts_with("line 2: "), "{error}");
         let one = r#"{"chat_id":1,"message_id":2,"date":"2024-05-01T10:00:00Z","text":"a"}"#;
         let error = documents(&format!("{one}\n{one}")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "line 2: message 2 of chat 1 was there before"
-        );
+        assert_eq!(error.to_string(), "line 2: message 2 of chat 1 was there before");
     }
 }

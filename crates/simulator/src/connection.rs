@@ -64,13 +64,7 @@ async fn run(stream: TcpStream, datacentre: Arc<Datacentre>) -> Result<(), WireE
     let reader = PacketReader::accept(BufReader::new(read)).await?;
     let (sender, receiver) = mpsc::unbounded_channel();
     let writing = write_all(write, reader.transport(), receiver);
-    let reading = Reading {
-        datacentre,
-        sender,
-        deadline: clock::after(IDLE),
-        seen: HashSet::new(),
-        order: VecDeque::new(),
-    };
+    let reading = Reading { datacentre, sender, deadline: clock::after(IDLE), seen: HashSet::new(), order: VecDeque::new() };
     tokio::pin!(writing);
     tokio::select! {
         written = &mut writing => written.map_err(WireError::from),
@@ -93,10 +87,7 @@ struct Reading {
 }
 
 impl Reading {
-    async fn run(
-        mut self,
-        mut reader: PacketReader<BufReader<OwnedReadHalf>>,
-    ) -> Result<(), WireError> {
+    async fn run(mut self, mut reader: PacketReader<BufReader<OwnedReadHalf>>) -> Result<(), WireError> {
         loop {
             let Ok(packet) = timeout_at(self.deadline, reader.next()).await else {
                 return Ok(());
@@ -114,65 +105,42 @@ impl Reading {
             return Err(WireError::UnknownKey(key_id));
         };
         let plain = account.key.open(&mut packet)?;
-        let Packet {
-            salt,
-            session,
-            outer,
-        } = Packet::read(&plain)?;
-        let link = Link {
-            account,
-            session,
-            sender: self.sender.clone(),
-        };
+        let Packet { salt, session, outer } = Packet::read(&plain)?;
+        let link = Link { account, session, sender: self.sender.clone() };
 
         if let Some(code) = bad_message_id(outer.id) {
-            link.send(Outgoing::service(
-                &tl::enums::BadMsgNotification::Notification(tl::types::BadMsgNotification {
-                    bad_msg_id: outer.id,
-                    bad_msg_seqno: outer.seq_no,
-                    error_code: code,
-                }),
-            ));
+            link.send(Outgoing::service(&tl::enums::BadMsgNotification::Notification(tl::types::BadMsgNotification {
+                bad_msg_id: outer.id,
+                bad_msg_seqno: outer.seq_no,
+                error_code: code,
+            })));
             return Ok(());
         }
         if !accepts_salt(&link.account, salt) {
-            link.send(Outgoing::service(
-                &tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
-                    bad_msg_id: outer.id,
-                    bad_msg_seqno: outer.seq_no,
-                    error_code: 48,
-                    new_server_salt: current_salt(&link.account),
-                }),
-            ));
+            link.send(Outgoing::service(&tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
+                bad_msg_id: outer.id,
+                bad_msg_seqno: outer.seq_no,
+                error_code: 48,
+                new_server_salt: current_salt(&link.account),
+            })));
             return Ok(());
         }
         if self.datacentre.is_new_session(key_id, session) {
-            link.send(Outgoing::notice(&tl::enums::NewSession::Created(
-                tl::types::NewSessionCreated {
-                    first_msg_id: outer.id,
-                    unique_id: rand::random(),
-                    server_salt: current_salt(&link.account),
-                },
-            )));
+            link.send(Outgoing::notice(&tl::enums::NewSession::Created(tl::types::NewSessionCreated {
+                first_msg_id: outer.id,
+                unique_id: rand::random(),
+                server_salt: current_salt(&link.account),
+            })));
         }
         let mut messages = Vec::new();
         flatten(outer, &mut messages)?;
-        let fresh: Vec<_> = messages
-            .into_iter()
-            .filter(|message| self.is_fresh(message.id))
-            .collect();
-        let msg_ids: Vec<i64> = fresh
-            .iter()
-            .filter(|m| m.seq_no % 2 == 1)
-            .map(|m| m.id)
-            .collect();
+        let fresh: Vec<_> = messages.into_iter().filter(|message| self.is_fresh(message.id)).collect();
+        let msg_ids: Vec<i64> = fresh.iter().filter(|m| m.seq_no % 2 == 1).map(|m| m.id).collect();
         for message in fresh {
             self.message(&link, message)?;
         }
         if !msg_ids.is_empty() {
-            link.send(Outgoing::service(&tl::enums::MsgsAck::Ack(
-                tl::types::MsgsAck { msg_ids },
-            )));
+            link.send(Outgoing::service(&tl::enums::MsgsAck::Ack(tl::types::MsgsAck { msg_ids })));
         }
         Ok(())
     }
@@ -209,34 +177,24 @@ impl Reading {
             tl::functions::GetFutureSalts::CONSTRUCTOR_ID => {
                 let wanted: tl::functions::GetFutureSalts = read(&message.body)?;
                 let count = usize::try_from(wanted.num).unwrap_or(0).clamp(2, 64);
-                link.send(Outgoing::service(&tl::enums::FutureSalts::Salts(
-                    tl::types::FutureSalts {
-                        req_msg_id: message.id,
-                        now: clock::unix_now(),
-                        salts: tl::RawVec(salts(&link.account, count)),
-                    },
-                )));
+                link.send(Outgoing::service(&tl::enums::FutureSalts::Salts(tl::types::FutureSalts {
+                    req_msg_id: message.id,
+                    now: clock::unix_now(),
+                    salts: tl::RawVec(salts(&link.account, count)),
+                })));
             }
             tl::types::MsgsStateReq::CONSTRUCTOR_ID => {
                 let wanted: tl::types::MsgsStateReq = read(&message.body)?;
-                link.state_of(
-                    message.id,
-                    wanted.msg_ids.iter().map(|id| self.state_of(*id)).collect(),
-                );
+                link.state_of(message.id, wanted.msg_ids.iter().map(|id| self.state_of(*id)).collect());
             }
             tl::types::MsgResendReq::CONSTRUCTOR_ID => {
                 let wanted: tl::types::MsgResendReq = read(&message.body)?;
-                link.state_of(
-                    message.id,
-                    wanted.msg_ids.iter().map(|id| self.state_of(*id)).collect(),
-                );
+                link.state_of(message.id, wanted.msg_ids.iter().map(|id| self.state_of(*id)).collect());
             }
             tl::functions::DestroySession::CONSTRUCTOR_ID => {
                 let wanted: tl::functions::DestroySession = read(&message.body)?;
                 let session_id = wanted.session_id;
-                let known = self
-                    .datacentre
-                    .forget_session(link.account.key.id(), session_id);
+                let known = self.datacentre.forget_session(link.account.key.id(), session_id);
                 let result: tl::enums::DestroySessionRes = if known {
                     tl::types::DestroySessionOk { session_id }.into()
                 } else {
@@ -246,11 +204,7 @@ impl Reading {
             }
             tl::functions::RpcDropAnswer::CONSTRUCTOR_ID => {
                 let unknown = tl::enums::RpcDropAnswer::RpcAnswerUnknown;
-                link.send(Outgoing::result(
-                    message.id,
-                    &tl::Serializable::to_bytes(&unknown),
-                    false,
-                ));
+                link.send(Outgoing::result(message.id, &tl::Serializable::to_bytes(&unknown), false));
             }
             _ => self.call(link, &message),
         }
@@ -294,24 +248,15 @@ struct Link {
 impl Link {
     fn send(&self, message: Outgoing) {
         // A closed connection needs no answer.
-        let _ = self.sender.send(Send::Messages {
-            account: self.account.clone(),
-            session: self.session,
-            message,
-        });
+        let _ = self.sender.send(Send::Messages { account: self.account.clone(), session: self.session, message });
     }
 
     fn pong(&self, msg_id: i64, ping_id: i64) {
-        self.send(Outgoing::service(&tl::enums::Pong::Pong(tl::types::Pong {
-            msg_id,
-            ping_id,
-        })));
+        self.send(Outgoing::service(&tl::enums::Pong::Pong(tl::types::Pong { msg_id, ping_id })));
     }
 
     fn state_of(&self, req_msg_id: i64, info: Vec<u8>) {
-        self.send(Outgoing::service(&tl::enums::MsgsStateInfo::Info(
-            tl::types::MsgsStateInfo { req_msg_id, info },
-        )));
+        self.send(Outgoing::service(&tl::enums::MsgsStateInfo::Info(tl::types::MsgsStateInfo { req_msg_id, info })));
     }
 }
 
@@ -349,11 +294,7 @@ async fn write_all(
             },
         };
         let (account, session, message) = match first {
-            Send::Messages {
-                account,
-                session,
-                message,
-            } => (account, session, message),
+            Send::Messages { account, session, message } => (account, session, message),
             Send::Error(code) => {
                 stream.write_all(&packets.error(code)).await?;
                 return stream.shutdown().await;
@@ -363,11 +304,9 @@ async fn write_all(
         let mut batch = vec![message];
         while batch.len() < CONTAINER_FULL && size < PACKET_FULL {
             match receiver.try_recv() {
-                Ok(Send::Messages {
-                    session: other,
-                    message,
-                    ..
-                }) if other == session && size + message.body.len() < PACKET_FULL => {
+                Ok(Send::Messages { session: other, message, .. })
+                    if other == session && size + message.body.len() < PACKET_FULL =>
+                {
                     size += message.body.len() + OVERHEAD;
                     batch.push(message);
                 }
@@ -379,8 +318,6 @@ async fn write_all(
             }
         }
         let plain = numbering.packet(clock::now(), current_salt(&account), session, &batch);
-        stream
-            .write_all(&packets.pack(&account.key.seal(plain)))
-            .await?;
+        stream.write_all(&packets.pack(&account.key.seal(plain))).await?;
     }
 }

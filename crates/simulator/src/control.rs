@@ -109,20 +109,12 @@ async fn chats(State(datacentre): Shared) -> Json<Vec<ChatLine>> {
 
 /// NDJSON, oldest first; made in pieces, so that a chat of a million needs no memory.
 async fn truth(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Response, Refusal> {
-    datacentre
-        .world
-        .truth(chat)
-        .map(drop)
-        .map_err(|error| Refusal(StatusCode::NOT_FOUND, error.to_string()))?;
+    datacentre.world.truth(chat).map(drop).map_err(|error| Refusal(StatusCode::NOT_FOUND, error.to_string()))?;
     let pieces = futures::stream::unfold((datacentre, 1), move |(datacentre, from)| async move {
         let (lines, next) = truth_piece(&datacentre, chat, from)?;
         Some((Ok::<_, std::io::Error>(lines), (datacentre, next)))
     });
-    Ok((
-        [(header::CONTENT_TYPE, "application/x-ndjson")],
-        Body::from_stream(pieces),
-    )
-        .into_response())
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response())
 }
 
 /// Some lines, and the id to go on with; none at the end.
@@ -132,9 +124,7 @@ fn truth_piece(datacentre: &Datacentre, chat: i64, from: i32) -> Option<(String,
     let mut next = None;
     for id in chat.ids_from(from).take(TRUTH_CHUNK) {
         next = id.checked_add(1);
-        let truth = chat
-            .message(id)
-            .and_then(|message| crate::world::Truth::of(chat.id, &message));
+        let truth = chat.message(id).and_then(|message| crate::world::Truth::of(chat.id, &message));
         if let Some(line) = truth.and_then(|truth| serde_json::to_string(&truth).ok()) {
             lines.push_str(&line);
             lines.push('\n');
@@ -147,17 +137,11 @@ async fn calls(State(datacentre): Shared) -> Json<CallCounts> {
     Json(datacentre.calls.snapshot())
 }
 
-async fn code(
-    State(datacentre): Shared,
-    Path(phone): Path<String>,
-) -> Result<Json<Value>, Refusal> {
+async fn code(State(datacentre): Shared, Path(phone): Path<String>) -> Result<Json<Value>, Refusal> {
     let phone = digits(&phone);
     match datacentre.code(&phone) {
         Some(code) => Ok(Json(json!({ "phone": phone, "code": code }))),
-        None => Err(Refusal(
-            StatusCode::NOT_FOUND,
-            "no code was asked for with auth.sendCode".to_owned(),
-        )),
+        None => Err(Refusal(StatusCode::NOT_FOUND, "no code was asked for with auth.sendCode".to_owned())),
     }
 }
 
@@ -181,20 +165,11 @@ async fn latency(State(datacentre): Shared, Json(request): Json<LatencyRequest>)
     StatusCode::NO_CONTENT
 }
 
-async fn account(
-    State(datacentre): Shared,
-    Json(request): Json<AccountRequest>,
-) -> Result<Json<SessionFile>, Refusal> {
+async fn account(State(datacentre): Shared, Json(request): Json<AccountRequest>) -> Result<Json<SessionFile>, Refusal> {
     if request.name.is_empty() {
-        return Err(Refusal(
-            StatusCode::BAD_REQUEST,
-            "`name` is empty".to_owned(),
-        ));
+        return Err(Refusal(StatusCode::BAD_REQUEST, "`name` is empty".to_owned()));
     }
-    let hidden = request
-        .hidden_before
-        .iter()
-        .flat_map(|hidden| hidden.keys());
+    let hidden = request.hidden_before.iter().flat_map(|hidden| hidden.keys());
     for chat in request.chats.iter().flatten().chain(hidden) {
         if datacentre.world.chat(*chat).is_none() {
             let unknown = crate::world::WorldError::NoChat(*chat);
@@ -203,23 +178,14 @@ async fn account(
     }
     match datacentre.accounts.upsert(&request) {
         Ok(account) => Ok(Json(datacentre.session_file(&account))),
-        Err(error) => Err(Refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            error.to_string(),
-        )),
+        Err(error) => Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 
-async fn delete(
-    State(datacentre): Shared,
-    Json(request): Json<DeleteRequest>,
-) -> Result<Json<Value>, Refusal> {
+async fn delete(State(datacentre): Shared, Json(request): Json<DeleteRequest>) -> Result<Json<Value>, Refusal> {
     match datacentre.delete(request.chat_id, &request.message_ids) {
         Ok(deleted) => Ok(Json(json!({ "deleted": deleted }))),
         Err(DeleteError::World(error)) => Err(Refusal(StatusCode::NOT_FOUND, error.to_string())),
-        Err(DeleteError::State(error)) => Err(Refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            error.to_string(),
-        )),
+        Err(DeleteError::State(error)) => Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }

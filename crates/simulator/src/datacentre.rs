@@ -40,10 +40,7 @@ impl Datacentre {
     pub(crate) fn new(world: World, accounts: Accounts, address: SocketAddr) -> Self {
         for (chat, ids) in accounts.deletions() {
             if world.delete(chat, &ids).is_err() {
-                tracing::warn!(
-                    chat.id = chat,
-                    "the state directory tells of deletions in a chat that this world has not"
-                );
+                tracing::warn!(chat.id = chat, "the state directory tells of deletions in a chat that this world has not");
             }
         }
         Self {
@@ -96,11 +93,7 @@ impl Datacentre {
 
     /// The last code that was sent to a phone.
     pub(crate) fn code(&self, phone: &str) -> Option<String> {
-        let account = self
-            .accounts
-            .all()
-            .into_iter()
-            .find(|account| account.phone == phone)?;
+        let account = self.accounts.all().into_iter().find(|account| account.phone == phone)?;
         lock(&self.logins).get(&account.name).and_then(Login::code)
     }
 
@@ -154,9 +147,7 @@ pub(crate) fn current_salt(account: &Account) -> i64 {
 /// Whether a message may carry this salt now.
 pub(crate) fn accepts_salt(account: &Account, salt: i64) -> bool {
     let hour = this_hour();
-    [hour, hour - 1, hour + 1]
-        .into_iter()
-        .any(|hour| account.salt(hour) == salt)
+    [hour, hour - 1, hour + 1].into_iter().any(|hour| account.salt(hour) == salt)
 }
 
 fn this_hour() -> i64 {
@@ -164,7 +155,5 @@ fn this_hour() -> i64 {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -77,8 +77,7 @@ impl Floods {
         let mut rules = lock(&self.rules);
         rules.retain(|rule| rule.calls > 0);
         let rule = rules.iter_mut().find(|rule| {
-            (rule.method == "*" || rule.method == method)
-                && rule.account.as_deref().is_none_or(|only| only == account)
+            (rule.method == "*" || rule.method == method) && rule.account.as_deref().is_none_or(|only| only == account)
         })?;
         rule.calls -= 1;
         Some(Failure::new(rule.code, &rule.error))
@@ -103,23 +102,17 @@ impl Floods {
     /// Notes that messages were served.
     pub(crate) fn served(&self, account: &str, messages: usize) {
         let mut served = lock(&self.served);
-        served
-            .entry(account.to_owned())
-            .or_default()
-            .push_back((clock::now(), messages as u64));
+        served.entry(account.to_owned()).or_default().push_back((clock::now(), messages as u64));
     }
 }
 
 /// The window, shortened by the multiple; a nonsensical one is a second.
 fn window(model: &FloodModel) -> Duration {
-    Duration::try_from_secs_f64(model.per_seconds / model.multiple)
-        .unwrap_or(Duration::from_secs(1))
+    Duration::try_from_secs_f64(model.per_seconds / model.multiple).unwrap_or(Duration::from_secs(1))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -129,19 +122,11 @@ mod tests {
     #[test]
     fn a_flood_hits_its_method_as_often_as_asked() {
         let floods = Floods::default();
-        let request = FloodRequest {
-            method: "messages.getHistory".to_owned(),
-            seconds: 9,
-            calls: 2,
-            account: None,
-        };
+        let request = FloodRequest { method: "messages.getHistory".to_owned(), seconds: 9, calls: 2, account: None };
         floods.inject(request.into());
         assert!(floods.refusal("a", "messages.getDialogs").is_none());
         for _ in 0..2 {
-            assert_eq!(
-                floods.refusal("a", "messages.getHistory").unwrap().name(),
-                "FLOOD_WAIT_9"
-            );
+            assert_eq!(floods.refusal("a", "messages.getHistory").unwrap().name(), "FLOOD_WAIT_9");
         }
         assert!(floods.refusal("a", "messages.getHistory").is_none());
     }
@@ -149,20 +134,12 @@ mod tests {
     #[test]
     fn the_standing_limit_counts_messages_of_one_account() {
         let floods = Floods::default();
-        let model = FloodModel {
-            history_messages: 150,
-            per_seconds: 600.0,
-            multiple: 20.0,
-        };
+        let model = FloodModel { history_messages: 150, per_seconds: 600.0, multiple: 20.0 };
         assert_eq!(floods.history("a", &model), None);
         floods.served("a", 100);
         assert_eq!(floods.history("a", &model), None);
         floods.served("a", 100);
-        assert!(
-            floods
-                .history("a", &model)
-                .is_some_and(|seconds| (29..=31).contains(&seconds))
-        );
+        assert!(floods.history("a", &model).is_some_and(|seconds| (29..=31).contains(&seconds)));
         assert_eq!(floods.history("b", &model), None);
     }
 }

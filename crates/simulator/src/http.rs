@@ -7,22 +7,12 @@ use tokio::net::TcpStream;
 /// Why the control port did not answer as asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
-    #[error(
-        "{0}: not the address of a control port; it looks like http://127.0.0.1:4000, as `telekeep-simulator serve` prints it"
-    )]
+    #[error("{0}: not the address of a control port; it looks like http://127.0.0.1:4000, as `telekeep-simulator serve` prints it")]
     Address(String),
-    #[error(
-        "{address}: the control port is not reachable ({source}); is `telekeep-simulator serve` running?"
-    )]
-    Unreachable {
-        address: String,
-        source: std::io::Error,
-    },
+    #[error("{address}: the control port is not reachable ({source}); is `telekeep-simulator serve` running?")]
+    Unreachable { address: String, source: std::io::Error },
     #[error("{address}: the answer broke off ({source})")]
-    Broken {
-        address: String,
-        source: std::io::Error,
-    },
+    Broken { address: String, source: std::io::Error },
     #[error("{address}: this is no control port: {problem}")]
     Malformed { address: String, problem: String },
     #[error("{status}: {message}")]
@@ -38,28 +28,17 @@ pub(crate) struct Control {
 impl Control {
     /// Takes `http://host:port`.
     pub(crate) fn new(url: &str) -> Result<Self, HttpError> {
-        let address = url
-            .strip_prefix("http://")
-            .unwrap_or(url)
-            .trim_end_matches('/');
-        let port = address
-            .rsplit_once(':')
-            .map(|(_, port)| port.parse::<u16>());
+        let address = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+        let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
         match port {
-            Some(Ok(_)) if !address.contains('/') => Ok(Self {
-                address: address.to_owned(),
-            }),
+            Some(Ok(_)) if !address.contains('/') => Ok(Self { address: address.to_owned() }),
             _ => Err(HttpError::Address(url.to_owned())),
         }
     }
 
     /// The body of a GET.
     pub(crate) async fn get(&self, path: &str) -> Result<String, HttpError> {
-        self.request(&format!(
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        ))
-        .await
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)).await
     }
 
     /// The body of the answer to a JSON POST.
@@ -74,17 +53,9 @@ impl Control {
     }
 
     async fn request(&self, request: &str) -> Result<String, HttpError> {
-        let unreachable = |source| HttpError::Unreachable {
-            address: self.address.clone(),
-            source,
-        };
-        let mut stream = TcpStream::connect(&self.address)
-            .await
-            .map_err(unreachable)?;
-        let broken = |source| HttpError::Broken {
-            address: self.address.clone(),
-            source,
-        };
+        let unreachable = |source| HttpError::Unreachable { address: self.address.clone(), source };
+        let mut stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
+        let broken = |source| HttpError::Broken { address: self.address.clone(), source };
         stream.write_all(request.as_bytes()).await.map_err(broken)?;
         let (status, body) = answer(BufReader::new(stream)).await.map_err(broken)?;
         let status = status.ok_or_else(|| self.malformed("the first line is no HTTP status"))?;
@@ -94,17 +65,11 @@ impl Control {
         }
         let told = serde_json::from_str::<Value>(&body).ok();
         let told = told.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
-        Err(HttpError::Refused {
-            status,
-            message: told.unwrap_or(body),
-        })
+        Err(HttpError::Refused { status, message: told.unwrap_or(body) })
     }
 
     fn malformed(&self, problem: &str) -> HttpError {
-        HttpError::Malformed {
-            address: self.address.clone(),
-            problem: problem.to_owned(),
-        }
+        HttpError::Malformed { address: self.address.clone(), problem: problem.to_owned() }
     }
 }
 
@@ -112,10 +77,7 @@ impl Control {
 async fn answer(mut stream: impl AsyncBufRead + Unpin) -> std::io::Result<(Option<u16>, Vec<u8>)> {
     let mut line = String::new();
     stream.read_line(&mut line).await?;
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
+    let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     let (mut chunked, mut length) = (false, None);
     loop {
         line.clear();
@@ -146,10 +108,7 @@ async fn answer(mut stream: impl AsyncBufRead + Unpin) -> std::io::Result<(Optio
             }
         }
     }
-    stream
-        .take(length.unwrap_or(u64::MAX))
-        .read_to_end(&mut body)
-        .await?;
+    stream.take(length.unwrap_or(u64::MAX)).read_to_end(&mut body).await?;
     if length.is_some_and(|length| length != body.len() as u64) {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
     }

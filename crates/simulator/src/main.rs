@@ -10,10 +10,7 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match run(cli).await {
         Ok(code) => code,
         Err(error) => {
@@ -26,11 +23,9 @@ async fn main() -> ExitCode {
 
 /// The message and its causes; some messages tell their cause already.
 fn told(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .fold(String::new(), |told, cause| match cause.to_string() {
-            cause if told.is_empty() => cause,
-            cause if told.contains(&cause) => told,
-            cause => format!("{told}: {cause}"),
-        })
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.is_empty() => cause,
+        cause if told.contains(&cause) => told,
+        cause => format!("{told}: {cause}"),
+    })
 }

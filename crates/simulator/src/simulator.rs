@@ -17,8 +17,7 @@ use crate::datacentre::{Datacentre, DeleteError};
 use crate::flood::{FailRequest, FloodRequest};
 use crate::world::{Truth, World, WorldError};
 
-const LOOPBACK: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 /// Where to listen and what to keep.
 #[derive(Debug, Clone)]
@@ -33,11 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            listen: LOOPBACK,
-            control: LOOPBACK,
-            state: None,
-        }
+        Self { listen: LOOPBACK, control: LOOPBACK, state: None }
     }
 }
 
@@ -45,10 +40,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum SimulatorError {
     #[error("cannot listen on {address}: {source}; choose a free port, or 0 to be given one")]
-    Listen {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -84,15 +76,8 @@ impl Simulator {
         let address = reachable(mtproto.local_addr(), options.listen);
         let control = reachable(http.local_addr(), options.control);
         let datacentre = Arc::new(Datacentre::new(world, accounts, address));
-        let tasks = vec![
-            tokio::spawn(accept(mtproto, datacentre.clone())),
-            tokio::spawn(control::serve(http, datacentre.clone())),
-        ];
-        Ok(Self {
-            datacentre,
-            control,
-            tasks,
-        })
+        let tasks = vec![tokio::spawn(accept(mtproto, datacentre.clone())), tokio::spawn(control::serve(http, datacentre.clone()))];
+        Ok(Self { datacentre, control, tasks })
     }
 
     /// Where MTProto is spoken.
@@ -155,12 +140,7 @@ impl Simulator {
 
     /// The next `calls` calls of a method (`*`: of any) answer FLOOD_WAIT.
     pub fn flood(&self, method: &str, seconds: u32, calls: u64) {
-        let flood = FloodRequest {
-            method: method.to_owned(),
-            seconds,
-            calls,
-            account: None,
-        };
+        let flood = FloodRequest { method: method.to_owned(), seconds, calls, account: None };
         self.datacentre.floods.inject(flood.into());
     }
 
@@ -196,9 +176,7 @@ impl Drop for Simulator {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, SimulatorError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| SimulatorError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| SimulatorError::Listen { address, source })
 }
 
 /// The address to tell others: what was asked for, with the port that was given.

@@ -59,11 +59,7 @@ impl Verifier {
         let b = BigUint::from_bytes_be(&random::<256>());
         let k = BigUint::from_bytes_be(&sha256(&[&prime(), &padded_g()]));
         let public = (k * &self.v + BigUint::from(G as u32).modpow(&b, &p)) % &p;
-        Challenge {
-            id: rand::rng().random(),
-            b,
-            public: padded(&public),
-        }
+        Challenge { id: rand::rng().random(), b, public: padded(&public) }
     }
 
     /// Whether the answer proves knowledge of the password.
@@ -81,14 +77,7 @@ impl Verifier {
         for (left, right) in mixed.iter_mut().zip(sha256(&[&padded_g()])) {
             *left ^= right;
         }
-        let expected = sha256(&[
-            &mixed,
-            &sha256(&[&self.salt1]),
-            &sha256(&[&self.salt2]),
-            &a,
-            &challenge.public,
-            &k,
-        ]);
+        let expected = sha256(&[&mixed, &sha256(&[&self.salt1]), &sha256(&[&self.salt2]), &a, &challenge.public, &k]);
         expected == m1
     }
 }
@@ -132,11 +121,7 @@ fn pbkdf2(key: &[u8; 32], salt: &[u8]) -> [u8; 64] {
     let hmac = |data: &[&[u8]]| -> [u8; 64] {
         let mut hash = inner.clone();
         data.iter().for_each(|part| hash.update(part));
-        outer
-            .clone()
-            .chain_update(hash.finalize())
-            .finalize()
-            .into()
+        outer.clone().chain_update(hash.finalize()).finalize().into()
     };
     let mut last = hmac(&[salt, &1_u32.to_be_bytes()]);
     let mut derived = last;

@@ -64,11 +64,7 @@ impl World {
 
     /// A chat by its username, without `@`, in any case.
     pub fn chat_named(&self, username: &str) -> Option<&Chat> {
-        self.chats.iter().find(|chat| {
-            chat.username
-                .as_deref()
-                .is_some_and(|name| name.eq_ignore_ascii_case(username))
-        })
+        self.chats.iter().find(|chat| chat.username.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(username)))
     }
 
     /// Everyone who wrote, was forwarded or is talked with, by user id.
@@ -103,10 +99,7 @@ impl World {
     /// What exists in a chat now, oldest first.
     pub fn truth(&self, chat: i64) -> Result<impl Iterator<Item = Truth> + '_, WorldError> {
         let chat = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
-        Ok(chat
-            .ids_from(1)
-            .filter_map(|id| chat.message(id))
-            .filter_map(|message| Truth::of(chat.id, &message)))
+        Ok(chat.ids_from(1).filter_map(|id| chat.message(id)).filter_map(|message| Truth::of(chat.id, &message)))
     }
 }
 
@@ -144,22 +137,11 @@ mod tests {
         let world = World::channel(100);
         let chat = &world.chats()[0];
         let (count, pts) = (chat.count(), chat.pts());
-        assert_eq!(
-            world.delete(chat.id, &[100, 7, 7, 5_000]).expect("exists"),
-            [100, 7]
-        );
+        assert_eq!(world.delete(chat.id, &[100, 7, 7, 5_000]).expect("exists"), [100, 7]);
         assert!(world.delete(chat.id, &[7]).expect("exists").is_empty());
-        assert_eq!(
-            (chat.count(), chat.pts(), chat.top()),
-            (count - 2, pts + 2, 99)
-        );
+        assert_eq!((chat.count(), chat.pts(), chat.top()), (count - 2, pts + 2, 99));
         assert!(chat.message(7).is_none() && !chat.exists(7));
-        assert!(
-            world
-                .truth(chat.id)
-                .expect("exists")
-                .all(|truth| truth.content.message_id != 7)
-        );
+        assert!(world.truth(chat.id).expect("exists").all(|truth| truth.content.message_id != 7));
         assert!(matches!(world.delete(5, &[1]), Err(WorldError::NoChat(5))));
     }
 }

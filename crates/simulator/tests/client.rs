@@ -30,9 +30,7 @@ fn world() -> World {
         7,
         [
             GeneratedChat::new(ChatKind::Channel, "Harbour", 730).named("harbour"),
-            GeneratedChat::new(ChatKind::Supergroup, "Quay", 900)
-                .deleted(0.25)
-                .named("quay"),
+            GeneratedChat::new(ChatKind::Supergroup, "Quay", 900).deleted(0.25).named("quay"),
             GeneratedChat::new(ChatKind::Supergroup, "Back room", 60),
             GeneratedChat::new(ChatKind::Group, "Night shift", 40),
             GeneratedChat::new(ChatKind::Private, "Maren", 30),
@@ -41,9 +39,7 @@ fn world() -> World {
 }
 
 async fn simulator() -> Simulator {
-    Simulator::start(world(), Options::default())
-        .await
-        .expect("starts")
+    Simulator::start(world(), Options::default()).await.expect("starts")
 }
 
 /// A client that connects with the session file's key.
@@ -54,21 +50,9 @@ fn client(session: &SessionFile) -> Client {
     }
     let ipv4 = SocketAddrV4::new(session.address.parse().expect("IPv4"), session.port);
     let ipv6 = std::net::SocketAddrV6::new(ipv4.ip().to_ipv6_mapped(), ipv4.port(), 0, 0);
-    let dc = DcOption {
-        id: session.dc,
-        ipv4,
-        ipv6,
-        auth_key: Some(key),
-    };
-    let data = SessionData {
-        home_dc: session.dc,
-        dc_options: HashMap::from([(session.dc, dc)]),
-        ..SessionData::default()
-    };
-    let params = ConnectionParams {
-        retry_policy: Box::new(NoRetries),
-        ..ConnectionParams::default()
-    };
+    let dc = DcOption { id: session.dc, ipv4, ipv6, auth_key: Some(key) };
+    let data = SessionData { home_dc: session.dc, dc_options: HashMap::from([(session.dc, dc)]), ..SessionData::default() };
+    let params = ConnectionParams { retry_policy: Box::new(NoRetries), ..ConnectionParams::default() };
     let pool = SenderPool::with_configuration(Arc::new(MemorySession::from(data)), 1, params);
     tokio::spawn(pool.runner.run());
     Client::new(pool.handle)
@@ -80,37 +64,19 @@ fn member(simulator: &Simulator) -> Client {
 }
 
 fn chat<'a>(simulator: &'a Simulator, title: &str) -> &'a Chat {
-    simulator
-        .world()
-        .chats()
-        .iter()
-        .find(|chat| chat.title == title)
-        .expect("is in the world")
+    simulator.world().chats().iter().find(|chat| chat.title == title).expect("is in the world")
 }
 
 /// A channel's input form, by its username.
 async fn resolved(client: &Client, username: &str) -> tl::types::InputChannel {
-    let call = tl::functions::contacts::ResolveUsername {
-        username: username.to_owned(),
-        referer: None,
-    };
-    let tl::enums::contacts::ResolvedPeer::Peer(found) =
-        client.invoke(&call).await.expect("resolves");
-    let Some(tl::enums::Chat::Channel(channel)) = found.chats.into_iter().next() else {
-        panic!("no channel")
-    };
-    tl::types::InputChannel {
-        channel_id: channel.id,
-        access_hash: channel.access_hash.expect("a hash"),
-    }
+    let call = tl::functions::contacts::ResolveUsername { username: username.to_owned(), referer: None };
+    let tl::enums::contacts::ResolvedPeer::Peer(found) = client.invoke(&call).await.expect("resolves");
+    let Some(tl::enums::Chat::Channel(channel)) = found.chats.into_iter().next() else { panic!("no channel") };
+    tl::types::InputChannel { channel_id: channel.id, access_hash: channel.access_hash.expect("a hash") }
 }
 
 fn peer(channel: &tl::types::InputChannel) -> tl::enums::InputPeer {
-    tl::types::InputPeerChannel {
-        channel_id: channel.channel_id,
-        access_hash: channel.access_hash,
-    }
-    .into()
+    tl::types::InputPeerChannel { channel_id: channel.channel_id, access_hash: channel.access_hash }.into()
 }
 
 fn get_history(peer: tl::enums::InputPeer) -> tl::functions::messages::GetHistory {
@@ -128,10 +94,7 @@ fn get_history(peer: tl::enums::InputPeer) -> tl::functions::messages::GetHistor
 
 /// Ids of a page, as they came.
 fn ids(messages: &tl::enums::messages::Messages) -> Vec<i32> {
-    content(messages)
-        .iter()
-        .map(tl::enums::Message::id)
-        .collect()
+    content(messages).iter().map(tl::enums::Message::id).collect()
 }
 
 fn content(messages: &tl::enums::messages::Messages) -> &[tl::enums::Message] {

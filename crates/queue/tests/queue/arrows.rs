@@ -17,21 +17,15 @@ fn answering(pool: &PgPool, answers: Vec<Outcome>) -> Live {
 
 fn answering_with(pool: &PgPool, policy: Policy, answers: Vec<Outcome>) -> Live {
     let calls = Arc::new(AtomicUsize::new(0));
-    Live::start(Worker::new(pool.clone(), config("answers")).register(
-        "work",
-        policy,
-        move |_job: Job| {
-            let call = calls.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
-            let answer = answers[call].clone();
-            async move { answer }
-        },
-    ))
+    Live::start(Worker::new(pool.clone(), config("answers")).register("work", policy, move |_job: Job| {
+        let call = calls.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
+        let answer = answers[call].clone();
+        async move { answer }
+    }))
 }
 
 fn again() -> Outcome {
-    Outcome::Retry {
-        error: "no luck".into(),
-    }
+    Outcome::Retry { error: "no luck".into() }
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
@@ -54,22 +48,12 @@ async fn available_running_done(pool: PgPool) {
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn scheduled_waits_for_its_time(pool: PgPool) {
     let live = answering(&pool, vec![Outcome::Done]);
-    let id = add(
-        &pool,
-        job("work").run_at(utc_now() + Duration::from_millis(700)),
-    )
-    .await;
+    let id = add(&pool, job("work").run_at(utc_now() + Duration::from_millis(700))).await;
     assert_eq!(row(&pool, id).await.state, State::Scheduled);
     let done = until_state(&pool, id, State::Done).await;
     let late = done.started_at.unwrap() - done.run_at;
-    assert!(
-        late.num_milliseconds() >= 0,
-        "started {late} before its time"
-    );
-    assert!(
-        late.num_milliseconds() < 500,
-        "started {late} after its time"
-    );
+    assert!(late.num_milliseconds() >= 0, "started {late} before its time");
+    assert!(late.num_milliseconds() < 500, "started {late} after its time");
     live.stop().await;
 }
 
@@ -85,23 +69,14 @@ async fn an_idle_worker_is_woken_by_the_notification(pool: PgPool) {
         sleep(Duration::from_millis(137)).await;
     }
     waits.sort_unstable();
-    assert!(
-        waits[2] < 300,
-        "woken after {waits:?} ms: that was the poll"
-    );
+    assert!(waits[2] < 300, "woken after {waits:?} ms: that was the poll");
     live.stop().await;
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn a_failure_is_retried_after_a_backoff_that_is_persisted(pool: PgPool) {
-    let policy = Policy {
-        base: Duration::from_secs(60),
-        ..QUICK
-    };
-    let policy = Policy {
-        cap: Duration::from_secs(600),
-        ..policy
-    };
+    let policy = Policy { base: Duration::from_secs(60), ..QUICK };
+    let policy = Policy { cap: Duration::from_secs(600), ..policy };
     let id = add(&pool, job("work")).await;
     let live = answering_with(&pool, policy, vec![again()]);
     let waiting = until(&pool, id, |row| row.failure == 1).await;
@@ -113,11 +88,7 @@ async fn a_failure_is_retried_after_a_backoff_that_is_persisted(pool: PgPool) {
     // another process knows nothing but the row
     let live = answering(&pool, vec![Outcome::Done]);
     sleep(Duration::from_millis(1500)).await;
-    assert_eq!(
-        row(&pool, id).await.attempt,
-        1,
-        "started before its backoff was over"
-    );
+    assert_eq!(row(&pool, id).await.attempt, 1, "started before its backoff was over");
     live.stop().await;
     assert_eq!(ends(&pool).await, []);
     at_rest(&pool).await;
@@ -130,12 +101,7 @@ async fn the_last_failure_is_death(pool: PgPool) {
     let dead = until_state(&pool, id, State::Dead).await;
     assert_eq!((dead.attempt, dead.failure), (3, 3));
     live.stop().await;
-    let outcomes: Vec<_> = attempts(&pool, id)
-        .await
-        .unwrap()
-        .into_iter()
-        .filter_map(|a| a.outcome)
-        .collect();
+    let outcomes: Vec<_> = attempts(&pool, id).await.unwrap().into_iter().filter_map(|a| a.outcome).collect();
     assert_eq!(outcomes, ["retry", "retry", "dead"]);
     assert_eq!(ends(&pool).await, [(id, State::Dead, "dead".to_owned())]);
     at_rest(&pool).await;
@@ -144,20 +110,8 @@ async fn the_last_failure_is_death(pool: PgPool) {
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn a_snooze_burns_no_failure_and_is_not_shortened(pool: PgPool) {
     let id = add(&pool, job("work")).await;
-    let wait = Outcome::Snooze {
-        until: Duration::from_millis(200),
-        reason: "flood".into(),
-    };
-    let live = answering(
-        &pool,
-        vec![
-            wait.clone(),
-            wait.clone(),
-            wait.clone(),
-            wait,
-            Outcome::Done,
-        ],
-    );
+    let wait = Outcome::Snooze { until: Duration::from_millis(200), reason: "flood".into() };
+    let live = answering(&pool, vec![wait.clone(), wait.clone(), wait.clone(), wait, Outcome::Done]);
     let started = now();
     let done = until_state(&pool, id, State::Done).await;
     assert_eq!((done.attempt, done.failure, done.crash), (5, 0, 0));
@@ -165,10 +119,7 @@ async fn a_snooze_burns_no_failure_and_is_not_shortened(pool: PgPool) {
     live.stop().await;
 
     let id = add(&pool, job("work")).await;
-    let hour = Outcome::Snooze {
-        until: Duration::from_secs(3600),
-        reason: "flood".into(),
-    };
+    let hour = Outcome::Snooze { until: Duration::from_secs(3600), reason: "flood".into() };
     let live = answering(&pool, vec![hour]);
     let waiting = until(&pool, id, |row| row.outcome.is_some()).await;
     live.stop().await;
@@ -177,10 +128,7 @@ async fn a_snooze_burns_no_failure_and_is_not_shortened(pool: PgPool) {
     telekeep_queue::cancel(&pool, &[id]).await.unwrap();
     telekeep_queue::retry(&pool, &[id]).await.unwrap();
     let again = row(&pool, id).await;
-    assert_eq!(
-        (again.state, again.run_at),
-        (State::Scheduled, waiting.run_at)
-    );
+    assert_eq!((again.state, again.run_at), (State::Scheduled, waiting.run_at));
     at_rest(&pool).await;
 }
 
@@ -190,23 +138,14 @@ async fn more_to_do_goes_behind_its_peers_uncounted(pool: PgPool) {
     let first = add(&pool, job("slices")).await;
     let second = add(&pool, job("slices")).await;
     let seen = order.clone();
-    let one = WorkerConfig {
-        concurrency: 1,
-        ..config("one")
-    };
-    let live = Live::start(
-        Worker::new(pool.clone(), one).register("slices", QUICK, move |job| {
-            let seen = seen.clone();
-            async move {
-                seen.lock().unwrap().push(job.id);
-                if job.attempt == 1 {
-                    Outcome::MoreToDo
-                } else {
-                    Outcome::Done
-                }
-            }
-        }),
-    );
+    let one = WorkerConfig { concurrency: 1, ..config("one") };
+    let live = Live::start(Worker::new(pool.clone(), one).register("slices", QUICK, move |job| {
+        let seen = seen.clone();
+        async move {
+            seen.lock().unwrap().push(job.id);
+            if job.attempt == 1 { Outcome::MoreToDo } else { Outcome::Done }
+        }
+    }));
     let done = until_state(&pool, second, State::Done).await;
     until_state(&pool, first, State::Done).await;
     live.stop().await;
@@ -218,10 +157,7 @@ async fn more_to_do_goes_behind_its_peers_uncounted(pool: PgPool) {
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn held_waits_for_the_operator(pool: PgPool) {
     let id = add(&pool, job("work").unique_key("k")).await;
-    let hold = Outcome::Hold {
-        error: "session revoked".into(),
-        hint: "log in again".into(),
-    };
+    let hold = Outcome::Hold { error: "session revoked".into(), hint: "log in again".into() };
     let live = answering(&pool, vec![hold, Outcome::Done]);
     let held = until_state(&pool, id, State::Held).await;
     assert_eq!(held.hint.as_deref(), Some("log in again"));
@@ -236,55 +172,30 @@ async fn held_waits_for_the_operator(pool: PgPool) {
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn a_discarded_job_is_cancelled_with_its_reason(pool: PgPool) {
     let id = add(&pool, job("work")).await;
-    let live = answering(
-        &pool,
-        vec![Outcome::Discard {
-            reason: "chat is gone".into(),
-        }],
-    );
+    let live = answering(&pool, vec![Outcome::Discard { reason: "chat is gone".into() }]);
     let row = until_state(&pool, id, State::Cancelled).await;
     live.stop().await;
-    assert_eq!(
-        (row.outcome.as_deref(), row.error.as_deref()),
-        (Some("discarded"), Some("chat is gone"))
-    );
-    assert_eq!(
-        ends(&pool).await,
-        [(id, State::Cancelled, "discarded".to_owned())]
-    );
+    assert_eq!((row.outcome.as_deref(), row.error.as_deref()), (Some("discarded"), Some("chat is gone")));
+    assert_eq!(ends(&pool).await, [(id, State::Cancelled, "discarded".to_owned())]);
     at_rest(&pool).await;
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn panics_and_timeouts_are_failures(pool: PgPool) {
-    let slow = Policy {
-        timeout: Duration::from_millis(100),
-        max_failures: 1,
-        ..QUICK
-    };
+    let slow = Policy { timeout: Duration::from_millis(100), max_failures: 1, ..QUICK };
     let live = Live::start(
         Worker::new(pool.clone(), config("bad"))
-            .register(
-                "panic",
-                Policy {
-                    max_failures: 1,
-                    ..QUICK
-                },
-                |job| async move {
-                    assert!(job.attempt > 99, "not today");
-                    Outcome::Done
-                },
-            )
+            .register("panic", Policy { max_failures: 1, ..QUICK }, |job| async move {
+                assert!(job.attempt > 99, "not today");
+                Outcome::Done
+            })
             .register("slow", slow, |_| async {
                 sleep(Duration::from_secs(60)).await;
                 Outcome::Done
             })
             .register("work", QUICK, |_| async { Outcome::Done }),
     );
-    let (panics, slow) = (
-        add(&pool, job("panic")).await,
-        add(&pool, job("slow")).await,
-    );
+    let (panics, slow) = (add(&pool, job("panic")).await, add(&pool, job("slow")).await);
     let panicked = until_state(&pool, panics, State::Dead).await;
     assert_eq!(panicked.error.as_deref(), Some("panicked: not today"));
     let slow = until_state(&pool, slow, State::Dead).await;

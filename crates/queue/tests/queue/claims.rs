@@ -22,24 +22,22 @@ impl Seen {
     /// Notes starts, and the most jobs of one partition that ran at once.
     fn worker(&self, pool: &PgPool, config: WorkerConfig, takes: Duration) -> Live {
         let seen = self.clone();
-        Live::start(
-            Worker::new(pool.clone(), config).register("work", QUICK, move |job| {
-                let seen = seen.clone();
-                async move {
-                    seen.starts.lock().unwrap().push(job.id);
-                    let now = {
-                        let mut now = seen.now.lock().unwrap();
-                        let count = now.entry(job.partition).or_default();
-                        *count += 1;
-                        *count
-                    };
-                    seen.most.fetch_max(now, Ordering::SeqCst);
-                    sleep(takes).await;
-                    *seen.now.lock().unwrap().entry(job.partition).or_default() -= 1;
-                    Outcome::Done
-                }
-            }),
-        )
+        Live::start(Worker::new(pool.clone(), config).register("work", QUICK, move |job| {
+            let seen = seen.clone();
+            async move {
+                seen.starts.lock().unwrap().push(job.id);
+                let now = {
+                    let mut now = seen.now.lock().unwrap();
+                    let count = now.entry(job.partition).or_default();
+                    *count += 1;
+                    *count
+                };
+                seen.most.fetch_max(now, Ordering::SeqCst);
+                sleep(takes).await;
+                *seen.now.lock().unwrap().entry(job.partition).or_default() -= 1;
+                Outcome::Done
+            }
+        }))
     }
 
     fn starts(&self) -> Vec<i64> {
@@ -59,15 +57,9 @@ async fn until_done(pool: &PgPool, jobs: i64) {
 async fn two_workers_run_each_job_once(pool: PgPool) {
     let jobs: Vec<_> = (0..300).map(|n| job("work").partition(n % 3)).collect();
     let seen = Seen::default();
-    let wide = WorkerConfig {
-        per_partition: 50,
-        concurrency: 16,
-        ..config("wide")
-    };
-    let (one, two) = (
-        seen.worker(&pool, wide.clone(), Duration::from_millis(3)),
-        seen.worker(&pool, wide, Duration::from_millis(3)),
-    );
+    let wide = WorkerConfig { per_partition: 50, concurrency: 16, ..config("wide") };
+    let (one, two) =
+        (seen.worker(&pool, wide.clone(), Duration::from_millis(3)), seen.worker(&pool, wide, Duration::from_millis(3)));
     add_all(&pool, &jobs).await;
     until_done(&pool, 300).await;
     one.stop().await;
@@ -88,10 +80,7 @@ async fn a_job_that_two_insert_runs_once(pool: PgPool) {
         seen.worker(&pool, config("one"), Duration::from_millis(200)),
         seen.worker(&pool, config("two"), Duration::from_millis(200)),
     );
-    let (first, second) = tokio::join!(
-        add(&pool, job("work").unique_key("tick:1")),
-        add(&pool, job("work").unique_key("tick:1")),
-    );
+    let (first, second) = tokio::join!(add(&pool, job("work").unique_key("tick:1")), add(&pool, job("work").unique_key("tick:1")),);
     assert_eq!(first, second);
     until_done(&pool, 1).await;
     one.stop().await;
@@ -106,14 +95,7 @@ async fn a_partition_never_exceeds_its_limit_over_all_workers(pool: PgPool) {
     let seen = Seen::default();
     let mut live = Vec::new();
     for name in ["a", "b", "c"] {
-        live.push(seen.worker(
-            &pool,
-            WorkerConfig {
-                concurrency: 8,
-                ..config(name)
-            },
-            Duration::from_millis(20),
-        ));
+        live.push(seen.worker(&pool, WorkerConfig { concurrency: 8, ..config(name) }, Duration::from_millis(20)));
     }
     until_done(&pool, 60).await;
     for live in live {
@@ -128,59 +110,25 @@ async fn urgent_first_within_a_partition_and_a_small_one_is_not_starved(pool: Pg
     let mut jobs: Vec<_> = (0..200).map(|_| job("work").partition(1)).collect();
     jobs.push(job("work").partition(1).priority(1));
     jobs.push(job("work").partition(2).priority(4));
-    let ids: Vec<i64> = add_all(&pool, &jobs)
-        .await
-        .iter()
-        .map(|answer| answer.id())
-        .collect();
+    let ids: Vec<i64> = add_all(&pool, &jobs).await.iter().map(|answer| answer.id()).collect();
     let seen = Seen::default();
-    let one = WorkerConfig {
-        concurrency: 1,
-        ..config("one")
-    };
+    let one = WorkerConfig { concurrency: 1, ..config("one") };
     let live = seen.worker(&pool, one, Duration::ZERO);
     until_done(&pool, 202).await;
     live.stop().await;
     let starts = seen.starts();
-    assert!(
-        starts[..2].contains(&ids[200]),
-        "the urgent one is among the first: {:?}",
-        &starts[..5]
-    );
-    assert!(
-        starts[..2].contains(&ids[201]),
-        "the other partition is served in turn: {:?}",
-        &starts[..5]
-    );
+    assert!(starts[..2].contains(&ids[200]), "the urgent one is among the first: {:?}", &starts[..5]);
+    assert!(starts[..2].contains(&ids[201]), "the other partition is served in turn: {:?}", &starts[..5]);
     assert_eq!(starts[2..], ids[..200], "the others in their order");
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn a_rest_blocks_its_kind_in_its_partition_only(pool: PgPool) {
     let mut conn = pool.acquire().await.unwrap();
-    rest(
-        &mut conn,
-        1,
-        "work",
-        utc_now() + Duration::from_secs(2),
-        "flood",
-    )
-    .await
-    .unwrap();
-    rest(
-        &mut conn,
-        1,
-        "work",
-        utc_now(),
-        "shorter: the longer one stays",
-    )
-    .await
-    .unwrap();
+    rest(&mut conn, 1, "work", utc_now() + Duration::from_secs(2), "flood").await.unwrap();
+    rest(&mut conn, 1, "work", utc_now(), "shorter: the longer one stays").await.unwrap();
     drop(conn);
-    let (resting, free) = (
-        add(&pool, job("work").partition(1)).await,
-        add(&pool, job("work").partition(2)).await,
-    );
+    let (resting, free) = (add(&pool, job("work").partition(1)).await, add(&pool, job("work").partition(2)).await);
     let seen = Seen::default();
     let live = seen.worker(&pool, config("rest"), Duration::ZERO);
     until_state(&pool, free, State::Done).await;

@@ -4,9 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::PgPool;
-use telekeep_queue::{
-    Error, Job, Outcome, Policy, State, Token, Worker, attempts, fence, progress,
-};
+use telekeep_queue::{Error, Job, Outcome, Policy, State, Token, Worker, attempts, fence, progress};
 use tokio::time::sleep;
 
 use crate::*;
@@ -15,26 +13,19 @@ use crate::*;
 fn stuck(pool: &PgPool, name: &str, policy: Policy) -> (Live, Arc<Mutex<Vec<Token>>>) {
     let tokens = Arc::new(Mutex::new(Vec::new()));
     let seen = tokens.clone();
-    let live = Live::start(Worker::new(pool.clone(), config(name)).register(
-        "work",
-        policy,
-        move |job: Job| {
-            seen.lock().unwrap().push(job.token);
-            async move {
-                job.cancel.cancelled().await;
-                sleep(Duration::from_secs(60)).await;
-                Outcome::Done
-            }
-        },
-    ));
+    let live = Live::start(Worker::new(pool.clone(), config(name)).register("work", policy, move |job: Job| {
+        seen.lock().unwrap().push(job.token);
+        async move {
+            job.cancel.cancelled().await;
+            sleep(Duration::from_secs(60)).await;
+            Outcome::Done
+        }
+    }));
     (live, tokens)
 }
 
 fn finishing(pool: &PgPool, name: &str) -> Live {
-    Live::start(
-        Worker::new(pool.clone(), config(name))
-            .register("work", QUICK, |_| async { Outcome::Done }),
-    )
+    Live::start(Worker::new(pool.clone(), config(name)).register("work", QUICK, |_| async { Outcome::Done }))
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
@@ -46,43 +37,25 @@ async fn a_dead_workers_job_is_recovered_even_under_the_same_name(pool: PgPool) 
     let killed = now();
     let second = finishing(&pool, "same");
     let done = until_state(&pool, id, State::Done).await;
-    assert!(
-        killed.elapsed() > Duration::from_millis(500),
-        "taken before its lease was over"
-    );
+    assert!(killed.elapsed() > Duration::from_millis(500), "taken before its lease was over");
     assert_eq!((done.attempt, done.failure), (2, 0));
     second.stop().await;
-    let outcomes: Vec<_> = attempts(&pool, id)
-        .await
-        .unwrap()
-        .into_iter()
-        .filter_map(|a| a.outcome)
-        .collect();
+    let outcomes: Vec<_> = attempts(&pool, id).await.unwrap().into_iter().filter_map(|a| a.outcome).collect();
     assert_eq!(outcomes, ["lease_expired", "done"]);
     at_rest(&pool).await;
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn too_many_crashes_hold_the_job_as_poison(pool: PgPool) {
-    let policy = Policy {
-        max_crashes: 1,
-        ..QUICK
-    };
+    let policy = Policy { max_crashes: 1, ..QUICK };
     let id = add(&pool, job("work")).await;
     for crash in 0..2 {
         let (live, _) = stuck(&pool, "poisoned", policy);
-        until(&pool, id, |row| {
-            row.state == State::Running && row.crash == crash
-        })
-        .await;
+        until(&pool, id, |row| row.state == State::Running && row.crash == crash).await;
         live.kill().await;
     }
     // a worker of another kind reaps as well
-    let other = Live::start(Worker::new(pool.clone(), config("other")).register(
-        "other",
-        QUICK,
-        |_| async { Outcome::Done },
-    ));
+    let other = Live::start(Worker::new(pool.clone(), config("other")).register("other", QUICK, |_| async { Outcome::Done }));
     let held = until_state(&pool, id, State::Held).await;
     assert_eq!((held.attempt, held.failure, held.crash), (2, 0, 2));
     assert!(held.hint.unwrap().contains("2 workers"));
@@ -97,10 +70,7 @@ async fn progress_ends_a_row_of_crashes(pool: PgPool) {
     until_state(&pool, id, State::Running).await;
     live.kill().await;
     let (live, tokens) = stuck(&pool, "second", QUICK);
-    until(&pool, id, |row| {
-        row.state == State::Running && row.crash == 1
-    })
-    .await;
+    until(&pool, id, |row| row.state == State::Running && row.crash == 1).await;
     until(&pool, id, |_| !tokens.lock().unwrap().is_empty()).await;
     let token = tokens.lock().unwrap()[0];
     let mut conn = pool.acquire().await.unwrap();
@@ -120,19 +90,8 @@ async fn a_stale_token_is_refused(pool: PgPool) {
     tx.rollback().await.unwrap();
     // a token that never was
     let mut tx = pool.begin().await.unwrap();
-    let error = fence(
-        &mut tx,
-        Token {
-            token: uuid::Uuid::new_v4(),
-            ..token
-        },
-    )
-    .await
-    .unwrap_err();
-    assert!(
-        matches!(error, Error::Stale { job } if job == id),
-        "{error}"
-    );
+    let error = fence(&mut tx, Token { token: uuid::Uuid::new_v4(), ..token }).await.unwrap_err();
+    assert!(matches!(error, Error::Stale { job } if job == id), "{error}");
     tx.rollback().await.unwrap();
     live.kill().await;
     // the lease runs out: refused although nobody has taken the job yet
@@ -140,23 +99,14 @@ async fn a_stale_token_is_refused(pool: PgPool) {
     sleep(Duration::from_millis(1300)).await;
     assert_eq!(row(&pool, id).await.state, State::Running);
     let mut tx = pool.begin().await.unwrap();
-    assert!(matches!(
-        fence(&mut tx, token).await,
-        Err(Error::Stale { .. })
-    ));
-    assert!(matches!(
-        progress(&mut tx, token, 1, None, None).await,
-        Err(Error::Stale { .. })
-    ));
+    assert!(matches!(fence(&mut tx, token).await, Err(Error::Stale { .. })));
+    assert!(matches!(progress(&mut tx, token, 1, None, None).await, Err(Error::Stale { .. })));
     tx.rollback().await.unwrap();
     // and after another has done it
     let second = finishing(&pool, "second");
     until_state(&pool, id, State::Done).await;
     let mut tx = pool.begin().await.unwrap();
-    assert!(matches!(
-        fence(&mut tx, token).await,
-        Err(Error::Stale { .. })
-    ));
+    assert!(matches!(fence(&mut tx, token).await, Err(Error::Stale { .. })));
     tx.rollback().await.unwrap();
     second.stop().await;
 }
@@ -172,11 +122,7 @@ async fn the_reaper_waits_for_a_fenced_transaction(pool: PgPool) {
     live.kill().await;
     let second = finishing(&pool, "second");
     sleep(Duration::from_millis(2500)).await;
-    assert_eq!(
-        row(&pool, id).await.state,
-        State::Running,
-        "taken from under a fenced transaction"
-    );
+    assert_eq!(row(&pool, id).await.state, State::Running, "taken from under a fenced transaction");
     tx.commit().await.unwrap();
     until_state(&pool, id, State::Done).await;
     second.stop().await;
@@ -187,26 +133,19 @@ async fn the_reaper_waits_for_a_fenced_transaction(pool: PgPool) {
 async fn a_worker_whose_lease_was_taken_stops_its_jobs_and_starts_anew(pool: PgPool) {
     let starts = Arc::new(Mutex::new(Vec::new()));
     let seen = starts.clone();
-    let live = Live::start(Worker::new(pool.clone(), config("lost")).register(
-        "work",
-        QUICK,
-        move |job: Job| {
-            seen.lock().unwrap().push(job.attempt);
-            async move {
-                if job.attempt == 1 {
-                    sleep(Duration::from_secs(60)).await;
-                }
-                Outcome::Done
+    let live = Live::start(Worker::new(pool.clone(), config("lost")).register("work", QUICK, move |job: Job| {
+        seen.lock().unwrap().push(job.attempt);
+        async move {
+            if job.attempt == 1 {
+                sleep(Duration::from_secs(60)).await;
             }
-        },
-    ));
+            Outcome::Done
+        }
+    }));
     let id = add(&pool, job("work")).await;
     until_state(&pool, id, State::Running).await;
     // as if the process had been stopped for longer than its lease
-    sqlx::query("update worker set lease_until = now() - interval '1 second'")
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::query("update worker set lease_until = now() - interval '1 second'").execute(&pool).await.unwrap();
     let done = until_state(&pool, id, State::Done).await;
     assert_eq!((done.attempt, done.failure), (2, 0));
     assert_eq!(*starts.lock().unwrap(), [1, 2]);
@@ -233,28 +172,18 @@ async fn a_drain_waits_then_hands_back_unburned(pool: PgPool) {
                 Outcome::Done
             }),
     );
-    let (short, sliced, endless) = (
-        add(&pool, job("short")).await,
-        add(&pool, job("sliced")).await,
-        add(&pool, job("endless")).await,
-    );
+    let (short, sliced, endless) =
+        (add(&pool, job("short")).await, add(&pool, job("sliced")).await, add(&pool, job("endless")).await);
     for id in [short, sliced, endless] {
         until_state(&pool, id, State::Running).await;
     }
     let stopped = now();
     live.stop().await;
-    assert!(
-        stopped.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        stopped.elapsed()
-    );
+    assert!(stopped.elapsed() < Duration::from_secs(4), "{:?}", stopped.elapsed());
     assert_eq!(row(&pool, short).await.state, State::Done);
     for (id, outcome) in [(sliced, "more_to_do"), (endless, "drained")] {
         let row = row(&pool, id).await;
-        assert_eq!(
-            (row.state, row.failure, row.crash),
-            (State::Available, 0, 0)
-        );
+        assert_eq!((row.state, row.failure, row.crash), (State::Available, 0, 0));
         assert_eq!(row.outcome.as_deref(), Some(outcome));
     }
     at_rest(&pool).await;
@@ -263,11 +192,7 @@ async fn a_drain_waits_then_hands_back_unburned(pool: PgPool) {
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
 async fn a_claim_whose_answer_was_lost_goes_back_unburned(pool: PgPool) {
     let id = add(&pool, job("work").partition(3).priority(4)).await;
-    let live = Live::start(Worker::new(pool.clone(), config("cut")).register(
-        "other",
-        QUICK,
-        |_| async { Outcome::Done },
-    ));
+    let live = Live::start(Worker::new(pool.clone(), config("cut")).register("other", QUICK, |_| async { Outcome::Done }));
     let other = add(&pool, job("other")).await;
     until_state(&pool, other, State::Done).await;
     // what a claim leaves whose connection broke after its commit: a row of a live worker that nobody runs

@@ -13,9 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::json;
 use sqlx::PgPool;
-use telekeep_queue::{
-    Enqueued, Error, JobRow, NewJob, Policy, State, Worker, WorkerConfig, enqueue, show,
-};
+use telekeep_queue::{Enqueued, Error, JobRow, NewJob, Policy, State, Worker, WorkerConfig, enqueue, show};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -33,13 +31,8 @@ fn config(name: &str) -> WorkerConfig {
 }
 
 /// Fails fast: three failures, waits of 50 ms to 200 ms.
-const QUICK: Policy = Policy {
-    max_failures: 3,
-    base: Duration::from_millis(50),
-    cap: Duration::from_millis(200),
-    jitter: 0.0,
-    ..Policy::DEFAULT
-};
+const QUICK: Policy =
+    Policy { max_failures: 3, base: Duration::from_millis(50), cap: Duration::from_millis(200), jitter: 0.0, ..Policy::DEFAULT };
 
 /// A worker in this process.
 struct Live {
@@ -50,19 +43,13 @@ struct Live {
 impl Live {
     fn start(worker: Worker) -> Self {
         let shutdown = CancellationToken::new();
-        Live {
-            task: tokio::spawn(worker.run(shutdown.clone())),
-            shutdown,
-        }
+        Live { task: tokio::spawn(worker.run(shutdown.clone())), shutdown }
     }
 
     /// SIGTERM: drains and ends.
     async fn stop(self) {
         self.shutdown.cancel();
-        self.task
-            .await
-            .expect("the worker panicked")
-            .expect("the worker failed");
+        self.task.await.expect("the worker panicked").expect("the worker failed");
     }
 
     /// As near to SIGKILL as a task comes: nothing is settled, nothing said.
@@ -77,10 +64,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "as an operator's shell would give it"
-)]
+#[expect(clippy::disallowed_methods, reason = "as an operator's shell would give it")]
 fn utc_now() -> DateTime<Utc> {
     Utc::now()
 }
@@ -145,11 +129,6 @@ async fn at_rest(pool: &PgPool) {
 /// Kinds and outcomes of the ends that were left, in order.
 async fn ends(pool: &PgPool) -> Vec<(i64, State, String)> {
     let mut conn = pool.acquire().await.unwrap();
-    let taken = telekeep_queue::take_finished(&mut conn, 1000)
-        .await
-        .unwrap();
-    taken
-        .into_iter()
-        .map(|end| (end.job_id, end.state, end.outcome))
-        .collect()
+    let taken = telekeep_queue::take_finished(&mut conn, 1000).await.unwrap();
+    taken.into_iter().map(|end| (end.job_id, end.state, end.outcome)).collect()
 }

@@ -15,18 +15,10 @@ const FILE: &str = "state.json";
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    #[error(
-        "{path}: {source}; check the path and its permissions, or choose another directory with --state"
-    )]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    #[error("{path}: {source}; check the path and its permissions, or choose another directory with --state")]
+    Io { path: PathBuf, source: std::io::Error },
     #[error("{path}: damaged ({source}); remove it to begin with new accounts")]
-    Damaged {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    Damaged { path: PathBuf, source: serde_json::Error },
 }
 
 /// What is kept over a restart.
@@ -58,37 +50,20 @@ impl Accounts {
     /// Loads what the directory holds; without one, nothing is kept.
     pub(crate) fn open(directory: Option<&Path>, me: i64) -> Result<Self, StateError> {
         let Some(directory) = directory else {
-            return Ok(Self {
-                me,
-                file: None,
-                known: RwLock::default(),
-            });
+            return Ok(Self { me, file: None, known: RwLock::default() });
         };
-        std::fs::create_dir_all(directory).map_err(|source| StateError::Io {
-            path: directory.to_owned(),
-            source,
-        })?;
+        std::fs::create_dir_all(directory).map_err(|source| StateError::Io { path: directory.to_owned(), source })?;
         let path = directory.join(FILE);
         let saved = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Damaged {
-                path: path.clone(),
-                source,
-            })?,
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|source| StateError::Damaged { path: path.clone(), source })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Saved::default(),
             Err(source) => return Err(StateError::Io { path, source }),
         };
-        let mut known = Known {
-            deleted: saved.deleted,
-            ..Known::default()
-        };
+        let mut known = Known { deleted: saved.deleted, ..Known::default() };
         for account in saved.accounts {
             known.put(account);
         }
-        Ok(Self {
-            me,
-            file: Some(path),
-            known: RwLock::new(known),
-        })
+        Ok(Self { me, file: Some(path), known: RwLock::new(known) })
     }
 
     /// Makes an account or changes it; its key stays the same.
@@ -96,9 +71,7 @@ impl Accounts {
         let mut known = self.write();
         let mut account = match known.by_name.get(&request.name) {
             Some(account) => Account::clone(account),
-            None if known.by_name.values().all(|other| other.user_id != self.me) => {
-                Account::new(&request.name, self.me)
-            }
+            None if known.by_name.values().all(|other| other.user_id != self.me) => Account::new(&request.name, self.me),
             None => Account::new(&request.name, made_up_user(&request.name)),
         };
         account.apply(request);
@@ -109,11 +82,7 @@ impl Accounts {
 
     /// Marks an account as signed in or out.
     pub(crate) fn set_signed_in(&self, name: &str, signed_in: bool) -> Result<(), StateError> {
-        self.upsert(&AccountRequest {
-            signed_in: Some(signed_in),
-            ..AccountRequest::named(name)
-        })
-        .map(|_| ())
+        self.upsert(&AccountRequest { signed_in: Some(signed_in), ..AccountRequest::named(name) }).map(|_| ())
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Account>> {
@@ -132,11 +101,7 @@ impl Accounts {
     /// Remembers deletions, so that a restarted server does not bring messages back.
     pub(crate) fn deleted(&self, chat: i64, ids: &[i32]) -> Result<(), StateError> {
         let mut known = self.write();
-        known
-            .deleted
-            .entry(chat)
-            .or_default()
-            .extend_from_slice(ids);
+        known.deleted.entry(chat).or_default().extend_from_slice(ids);
         self.save(&known)
     }
 
@@ -150,17 +115,10 @@ impl Accounts {
             return Ok(());
         };
         let saved = Saved {
-            accounts: known
-                .by_name
-                .values()
-                .map(|account| Account::clone(account))
-                .collect(),
+            accounts: known.by_name.values().map(|account| Account::clone(account)).collect(),
             deleted: known.deleted.clone(),
         };
-        let bytes = serde_json::to_vec_pretty(&saved).map_err(|source| StateError::Damaged {
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = serde_json::to_vec_pretty(&saved).map_err(|source| StateError::Damaged { path: path.clone(), source })?;
         let written = || {
             let new = path.with_extension("new");
             let mut file = private(&new)?;
@@ -168,22 +126,15 @@ impl Accounts {
             file.sync_all()?;
             std::fs::rename(&new, path)
         };
-        written().map_err(|source| StateError::Io {
-            path: path.clone(),
-            source,
-        })
+        written().map_err(|source| StateError::Io { path: path.clone(), source })
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Known> {
-        self.known
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.known.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Known> {
-        self.known
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.known.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -215,8 +166,7 @@ mod tests {
 
     #[test]
     fn keys_and_deletions_outlive_the_process() {
-        let directory =
-            std::env::temp_dir().join(format!("telekeep-simulator-state-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("telekeep-simulator-state-{}", std::process::id()));
         let accounts = Accounts::open(Some(&directory), 5).unwrap();
         let first = accounts.upsert(&AccountRequest::named("first")).unwrap();
         let second = accounts.upsert(&AccountRequest::named("second")).unwrap();
@@ -226,21 +176,11 @@ mod tests {
 
         let again = Accounts::open(Some(&directory), 5).unwrap();
         assert_eq!(again.by_key(first.key.id()).unwrap().name, "first");
-        assert_eq!(
-            again
-                .upsert(&AccountRequest::named("second"))
-                .unwrap()
-                .key
-                .bytes(),
-            second.key.bytes()
-        );
+        assert_eq!(again.upsert(&AccountRequest::named("second")).unwrap().key.bytes(), second.key.bytes());
         assert_eq!(again.deletions()[&-100], [3, 4]);
 
         std::fs::write(directory.join(FILE), b"{\"accounts\": [").unwrap();
-        assert!(matches!(
-            Accounts::open(Some(&directory), 5),
-            Err(StateError::Damaged { .. })
-        ));
+        assert!(matches!(Accounts::open(Some(&directory), 5), Err(StateError::Damaged { .. })));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

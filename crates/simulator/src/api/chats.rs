@@ -22,17 +22,10 @@ struct Line<'a> {
 
 impl Caller<'_> {
     /// Newest first; the next page begins below the offset's chat.
-    pub(super) fn dialogs(
-        &self,
-        call: tl::functions::messages::GetDialogs,
-    ) -> Result<tl::enums::messages::Dialogs, Failure> {
+    pub(super) fn dialogs(&self, call: tl::functions::messages::GetDialogs) -> Result<tl::enums::messages::Dialogs, Failure> {
         // Folder 1 is the archive: nothing is in it.
         let mut lines: Vec<Line<'_>> = match call.folder_id {
-            None | Some(0) => self
-                .visible_chats()
-                .filter(|(_, sight)| sight.member)
-                .map(line)
-                .collect(),
+            None | Some(0) => self.visible_chats().filter(|(_, sight)| sight.member).map(line).collect(),
             Some(_) => Vec::new(),
         };
         lines.sort_by_key(|line| std::cmp::Reverse((line.date, line.top, line.chat.id)));
@@ -41,14 +34,9 @@ impl Caller<'_> {
             tl::enums::InputPeer::Empty => None,
             peer => Some(self.peer(peer)?.0.id),
         };
-        let from = match lines
-            .iter()
-            .position(|line| Some(line.chat.id) == offset_chat)
-        {
+        let from = match lines.iter().position(|line| Some(line.chat.id) == offset_chat) {
             Some(at) => at + 1,
-            None if call.offset_date > 0 => {
-                lines.partition_point(|line| line.date >= call.offset_date)
-            }
+            None if call.offset_date > 0 => lines.partition_point(|line| line.date >= call.offset_date),
             None => 0,
         };
         let limit = usize::try_from(call.limit).unwrap_or(0).min(PAGE);
@@ -67,53 +55,23 @@ impl Caller<'_> {
         }
         let (chats, users) = named.told(self);
         Ok(if dialogs.len() == count {
-            tl::types::messages::Dialogs {
-                dialogs,
-                messages,
-                chats,
-                users,
-            }
-            .into()
+            tl::types::messages::Dialogs { dialogs, messages, chats, users }.into()
         } else {
             let count = i32::try_from(count).unwrap_or(i32::MAX);
-            tl::types::messages::DialogsSlice {
-                count,
-                dialogs,
-                messages,
-                chats,
-                users,
-            }
-            .into()
+            tl::types::messages::DialogsSlice { count, dialogs, messages, chats, users }.into()
         })
     }
 
-    pub(super) fn channels(
-        &self,
-        call: tl::functions::channels::GetChannels,
-    ) -> Result<tl::enums::messages::Chats, Failure> {
+    pub(super) fn channels(&self, call: tl::functions::channels::GetChannels) -> Result<tl::enums::messages::Chats, Failure> {
         let chats = call.id.iter().map(|input| self.channel(input));
         let chats = chats.map(|found| found.map(|(chat, _)| self.chat(chat)));
-        let chats: Vec<_> = chats
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect();
+        let chats: Vec<_> = chats.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
         Ok(tl::types::messages::Chats { chats }.into())
     }
 
-    pub(super) fn groups(
-        &self,
-        call: tl::functions::messages::GetChats,
-    ) -> Result<tl::enums::messages::Chats, Failure> {
-        let groups = call
-            .id
-            .iter()
-            .map(|id| self.group(*id))
-            .collect::<Result<Vec<_>, _>>()?;
-        let chats = groups
-            .into_iter()
-            .filter_map(|group| self.chat(group))
-            .collect();
+    pub(super) fn groups(&self, call: tl::functions::messages::GetChats) -> Result<tl::enums::messages::Chats, Failure> {
+        let groups = call.id.iter().map(|id| self.group(*id)).collect::<Result<Vec<_>, _>>()?;
+        let chats = groups.into_iter().filter_map(|group| self.chat(group)).collect();
         Ok(tl::types::messages::Chats { chats }.into())
     }
 
@@ -125,10 +83,7 @@ impl Caller<'_> {
         Ok(self.full(chat, full::channel(chat, sight)))
     }
 
-    pub(super) fn full_group(
-        &self,
-        call: tl::functions::messages::GetFullChat,
-    ) -> Result<tl::enums::messages::ChatFull, Failure> {
+    pub(super) fn full_group(&self, call: tl::functions::messages::GetFullChat) -> Result<tl::enums::messages::ChatFull, Failure> {
         let chat = self.group(call.chat_id)?;
         Ok(self.full(chat, full::group(chat)))
     }
@@ -160,12 +115,7 @@ impl Caller<'_> {
         named.chat(chat);
         named.user(me);
         let (chats, users) = named.told(self);
-        Ok(tl::types::channels::ChannelParticipant {
-            participant: participant.into(),
-            chats,
-            users,
-        }
-        .into())
+        Ok(tl::types::channels::ChannelParticipant { participant: participant.into(), chats, users }.into())
     }
 
     fn group(&self, bare: i64) -> Result<&Chat, Failure> {
@@ -178,28 +128,16 @@ impl Caller<'_> {
         let mut named = Named::default();
         named.chat(chat);
         let (chats, users) = named.told(self);
-        tl::types::messages::ChatFull {
-            full_chat,
-            chats,
-            users,
-        }
-        .into()
+        tl::types::messages::ChatFull { full_chat, chats, users }.into()
     }
 }
 
 fn line((chat, sight): (&Chat, Sight)) -> Line<'_> {
-    let message = Some(chat.top())
-        .filter(|top| *top >= sight.from)
-        .and_then(|top| chat.message(top));
+    let message = Some(chat.top()).filter(|top| *top >= sight.from).and_then(|top| chat.message(top));
     let (top, date) = match &message {
         Some(tl::enums::Message::Message(message)) => (message.id, message.date),
         Some(tl::enums::Message::Service(message)) => (message.id, message.date),
         Some(tl::enums::Message::Empty(_)) | None => (0, chat.created),
     };
-    Line {
-        chat,
-        top,
-        date,
-        message,
-    }
+    Line { chat, top, date, message }
 }

@@ -8,10 +8,7 @@ const KIB: i64 = 1024;
 const BLOCK: i64 = 1024 * KIB;
 
 impl Caller<'_> {
-    pub(super) fn file(
-        &self,
-        call: tl::functions::upload::GetFile,
-    ) -> Result<tl::enums::upload::File, Failure> {
+    pub(super) fn file(&self, call: tl::functions::upload::GetFile) -> Result<tl::enums::upload::File, Failure> {
         let limit = i64::from(call.limit);
         check_part(call.offset, limit, call.precise)?;
         let id = match &call.location {
@@ -23,23 +20,10 @@ impl Caller<'_> {
             }
             _ => return Err(Failure::bad("LOCATION_INVALID")),
         };
-        let bytes = self
-            .datacentre
-            .world
-            .file(id)
-            .ok_or_else(|| Failure::bad("FILE_ID_INVALID"))?;
-        let from = usize::try_from(call.offset)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
-        let to = from
-            .saturating_add(usize::try_from(limit).unwrap_or(0))
-            .min(bytes.len());
-        Ok(tl::types::upload::File {
-            r#type: kind(&bytes),
-            mtime: 0,
-            bytes: bytes[from..to].to_vec(),
-        }
-        .into())
+        let bytes = self.datacentre.world.file(id).ok_or_else(|| Failure::bad("FILE_ID_INVALID"))?;
+        let from = usize::try_from(call.offset).unwrap_or(usize::MAX).min(bytes.len());
+        let to = from.saturating_add(usize::try_from(limit).unwrap_or(0)).min(bytes.len());
+        Ok(tl::types::upload::File { r#type: kind(&bytes), mtime: 0, bytes: bytes[from..to].to_vec() }.into())
     }
 }
 
@@ -62,21 +46,7 @@ fn kind(bytes: &[u8]) -> tl::enums::storage::FileType {
         [0x89, b'P', b'N', b'G', ..] => T::FilePng,
         [b'G', b'I', b'F', b'8', ..] => T::FileGif,
         [b'%', b'P', b'D', b'F', ..] => T::FilePdf,
-        [
-            b'R',
-            b'I',
-            b'F',
-            b'F',
-            _,
-            _,
-            _,
-            _,
-            b'W',
-            b'E',
-            b'B',
-            b'P',
-            ..,
-        ] => T::FileWebp,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => T::FileWebp,
         _ => T::FileUnknown,
     }
 }
@@ -90,21 +60,9 @@ mod tests {
         assert!(check_part(0, BLOCK, false).is_ok());
         assert!(check_part(4096, 4096, false).is_ok());
         assert!(check_part(1024, 1024, true).is_ok());
-        assert_eq!(
-            check_part(1024, 4096, false),
-            Err(Failure::bad("OFFSET_INVALID"))
-        );
-        assert_eq!(
-            check_part(0, 5000, false),
-            Err(Failure::bad("LIMIT_INVALID"))
-        );
-        assert_eq!(
-            check_part(0, 2 * BLOCK, false),
-            Err(Failure::bad("LIMIT_INVALID"))
-        );
-        assert_eq!(
-            check_part(BLOCK - 4096, 8192, false),
-            Err(Failure::bad("OFFSET_INVALID"))
-        );
+        assert_eq!(check_part(1024, 4096, false), Err(Failure::bad("OFFSET_INVALID")));
+        assert_eq!(check_part(0, 5000, false), Err(Failure::bad("LIMIT_INVALID")));
+        assert_eq!(check_part(0, 2 * BLOCK, false), Err(Failure::bad("LIMIT_INVALID")));
+        assert_eq!(check_part(BLOCK - 4096, 8192, false), Err(Failure::bad("OFFSET_INVALID")));
     }
 }

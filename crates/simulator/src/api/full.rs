@@ -40,10 +40,7 @@ pub(super) fn channel(chat: &Chat, sight: Sight) -> tl::enums::ChatFull {
         read_inbox_max_id: chat.top(),
         read_outbox_max_id: 0,
         unread_count: 0,
-        chat_photo: tl::types::PhotoEmpty {
-            id: chat.photo.unwrap_or(0),
-        }
-        .into(),
+        chat_photo: tl::types::PhotoEmpty { id: chat.photo.unwrap_or(0) }.into(),
         notify_settings: notify_settings(),
         exported_invite: None,
         bot_info: Vec::new(),
@@ -92,11 +89,7 @@ pub(super) fn group(chat: &Chat) -> tl::enums::ChatFull {
         has_welcome_messages: false,
         id: chat.bare_id(),
         about: chat.about.clone(),
-        participants: tl::types::ChatParticipantsForbidden {
-            chat_id: chat.bare_id(),
-            self_participant: None,
-        }
-        .into(),
+        participants: tl::types::ChatParticipantsForbidden { chat_id: chat.bare_id(), self_participant: None }.into(),
         chat_photo: None,
         notify_settings: notify_settings(),
         exported_invite: None,

@@ -37,9 +37,7 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
     if offsets.offset_date > 0 {
         cut = cut.min(chat.first_id_at(offsets.offset_date));
     }
-    let older = chat
-        .ids_below(cut.min(above).max(1))
-        .take_while(|&id| id >= lowest);
+    let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
     let Ok(newer_wanted) = usize::try_from(offsets.add_offset.saturating_neg()) else {
         let skipped = usize::try_from(offsets.add_offset).unwrap_or(0);
         return older.skip(skipped).take(limit).collect();
@@ -52,10 +50,7 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
 }
 
 impl Caller<'_> {
-    pub(super) fn history(
-        &self,
-        call: tl::functions::messages::GetHistory,
-    ) -> Result<tl::enums::messages::Messages, Failure> {
+    pub(super) fn history(&self, call: tl::functions::messages::GetHistory) -> Result<tl::enums::messages::Messages, Failure> {
         let (chat, sight) = self.peer(&call.peer)?;
         let floods = &self.datacentre.floods;
         if let Some(model) = &self.datacentre.world.flood
@@ -85,11 +80,7 @@ impl Caller<'_> {
         let (chat, sight) = self.channel(&call.channel)?;
         let messages = ids(&call.id)?
             .into_iter()
-            .map(|id| {
-                chat.message(id)
-                    .filter(|_| id >= sight.from)
-                    .unwrap_or_else(|| empty(id))
-            })
+            .map(|id| chat.message(id).filter(|_| id >= sight.from).unwrap_or_else(|| empty(id)))
             .collect();
         Ok(self.messages(chat, sight, messages))
     }
@@ -99,35 +90,18 @@ impl Caller<'_> {
         &self,
         call: tl::functions::messages::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
-        let own: Vec<_> = self
-            .visible_chats()
-            .filter(|(chat, _)| !chat.kind.is_channel())
-            .collect();
+        let own: Vec<_> = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel()).collect();
         let messages: Vec<_> = ids(&call.id)?
             .into_iter()
             .map(|id| {
-                own.iter()
-                    .filter(|(_, sight)| id >= sight.from)
-                    .find_map(|(chat, _)| chat.message(id))
-                    .unwrap_or_else(|| empty(id))
+                own.iter().filter(|(_, sight)| id >= sight.from).find_map(|(chat, _)| chat.message(id)).unwrap_or_else(|| empty(id))
             })
             .collect();
         let (chats, users) = self.named(&messages);
-        Ok(tl::types::messages::Messages {
-            messages,
-            topics: Vec::new(),
-            chats,
-            users,
-        }
-        .into())
+        Ok(tl::types::messages::Messages { messages, topics: Vec::new(), chats, users }.into())
     }
 
-    fn messages(
-        &self,
-        chat: &Chat,
-        sight: Sight,
-        messages: Vec<tl::enums::Message>,
-    ) -> tl::enums::messages::Messages {
+    fn messages(&self, chat: &Chat, sight: Sight, messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
         let count = match sight.from {
             ..=1 => chat.count(),
             from => chat.ids_from(from).count(),
@@ -162,20 +136,13 @@ impl Caller<'_> {
         }
     }
 
-    fn named(
-        &self,
-        messages: &[tl::enums::Message],
-    ) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
+    fn named(&self, messages: &[tl::enums::Message]) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
         let mut named = Named::default();
         messages.iter().for_each(|message| named.message(message));
         named.told(self)
     }
 
-    fn named_with(
-        &self,
-        chat: &Chat,
-        messages: &[tl::enums::Message],
-    ) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
+    fn named_with(&self, chat: &Chat, messages: &[tl::enums::Message]) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
         let mut named = Named::default();
         named.chat(chat);
         messages.iter().for_each(|message| named.message(message));
@@ -198,9 +165,9 @@ fn ids(input: &[tl::enums::InputMessage]) -> Result<Vec<i32>, Failure> {
         .iter()
         .map(|input| match input {
             tl::enums::InputMessage::Id(input) => Ok(input.id),
-            tl::enums::InputMessage::ReplyTo(_)
-            | tl::enums::InputMessage::Pinned
-            | tl::enums::InputMessage::CallbackQuery(_) => Err(Failure::bad("MSG_ID_INVALID")),
+            tl::enums::InputMessage::ReplyTo(_) | tl::enums::InputMessage::Pinned | tl::enums::InputMessage::CallbackQuery(_) => {
+                Err(Failure::bad("MSG_ID_INVALID"))
+            }
         })
         .collect()
 }

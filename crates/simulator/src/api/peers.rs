@@ -13,10 +13,7 @@ impl<'a> Caller<'a> {
     pub(super) fn visible_chats(&self) -> impl Iterator<Item = (&'a Chat, Sight)> {
         let world = &self.datacentre.world;
         let account = self.account.clone();
-        world
-            .chats()
-            .iter()
-            .filter_map(move |chat| Some((chat, account.sight(chat, world.me)?)))
+        world.chats().iter().filter_map(move |chat| Some((chat, account.sight(chat, world.me)?)))
     }
 
     pub(super) fn sight(&self, chat: &Chat) -> Option<Sight> {
@@ -24,14 +21,9 @@ impl<'a> Caller<'a> {
     }
 
     /// A channel or supergroup by its input form.
-    pub(super) fn channel(
-        &self,
-        input: &tl::enums::InputChannel,
-    ) -> Result<(&'a Chat, Sight), Failure> {
+    pub(super) fn channel(&self, input: &tl::enums::InputChannel) -> Result<(&'a Chat, Sight), Failure> {
         match input {
-            tl::enums::InputChannel::Channel(channel) => {
-                self.channel_by_hash(channel.channel_id, channel.access_hash)
-            }
+            tl::enums::InputChannel::Channel(channel) => self.channel_by_hash(channel.channel_id, channel.access_hash),
             tl::enums::InputChannel::FromMessage(from) => {
                 self.peer(&from.peer)?;
                 self.channel_by_hash(from.channel_id, self.channel_hash(from.channel_id))
@@ -44,13 +36,10 @@ impl<'a> Caller<'a> {
     pub(super) fn peer(&self, input: &tl::enums::InputPeer) -> Result<(&'a Chat, Sight), Failure> {
         let own_chat = |marked: i64| {
             let chat = self.datacentre.world.chat(marked);
-            chat.and_then(|chat| Some((chat, self.sight(chat)?)))
-                .ok_or_else(|| Failure::bad("PEER_ID_INVALID"))
+            chat.and_then(|chat| Some((chat, self.sight(chat)?))).ok_or_else(|| Failure::bad("PEER_ID_INVALID"))
         };
         match input {
-            tl::enums::InputPeer::Channel(channel) => {
-                self.channel_by_hash(channel.channel_id, channel.access_hash)
-            }
+            tl::enums::InputPeer::Channel(channel) => self.channel_by_hash(channel.channel_id, channel.access_hash),
             tl::enums::InputPeer::ChannelFromMessage(from) => {
                 self.peer(&from.peer)?;
                 self.channel_by_hash(from.channel_id, self.channel_hash(from.channel_id))
@@ -77,17 +66,14 @@ impl<'a> Caller<'a> {
         let chat = chat
             .filter(|chat| chat.kind.is_channel() && hash == self.channel_hash(bare))
             .ok_or_else(|| Failure::bad("CHANNEL_INVALID"))?;
-        let sight = self
-            .sight(chat)
-            .ok_or_else(|| Failure::bad("CHANNEL_PRIVATE"))?;
+        let sight = self.sight(chat).ok_or_else(|| Failure::bad("CHANNEL_PRIVATE"))?;
         Ok((chat, sight))
     }
 
     /// The caller as a user.
     pub(super) fn me(&self) -> tl::enums::User {
         let id = self.account.user_id;
-        self.user(id)
-            .unwrap_or(tl::enums::User::Empty(tl::types::UserEmpty { id }))
+        self.user(id).unwrap_or(tl::enums::User::Empty(tl::types::UserEmpty { id }))
     }
 
     /// A user of the world, or one of the accounts.
@@ -97,10 +83,7 @@ impl<'a> Caller<'a> {
             Some(person) => person.clone(),
             None => {
                 let accounts = self.datacentre.accounts.all();
-                Person::named(
-                    id,
-                    &accounts.iter().find(|account| account.user_id == id)?.name,
-                )
+                Person::named(id, &accounts.iter().find(|account| account.user_id == id)?.name)
             }
         };
         let mut user = person.to_tl(self.account.access_hash(id), is_self);
@@ -200,8 +183,7 @@ impl Named {
             A::ChatDeleteUser(action) => drop(self.users.insert(action.user_id)),
             A::ChatJoinedByLink(action) => drop(self.users.insert(action.inviter_id)),
             A::ChatMigrateTo(action) => {
-                self.chats
-                    .insert(ChatKind::Channel.marked(action.channel_id));
+                self.chats.insert(ChatKind::Channel.marked(action.channel_id));
             }
             A::ChannelMigrateFrom(action) => {
                 self.chats.insert(ChatKind::Group.marked(action.chat_id));
@@ -218,18 +200,14 @@ impl Named {
                 self.chats.insert(ChatKind::Group.marked(group.chat_id));
             }
             Some(tl::enums::Peer::Channel(channel)) => {
-                self.chats
-                    .insert(ChatKind::Channel.marked(channel.channel_id));
+                self.chats.insert(ChatKind::Channel.marked(channel.channel_id));
             }
         }
     }
 
     /// The lists that go with an answer. What the world does not know is left out.
     pub(super) fn told(self, caller: &Caller<'_>) -> (Vec<tl::enums::Chat>, Vec<tl::enums::User>) {
-        let chats = self
-            .chats
-            .iter()
-            .filter_map(|id| caller.chat(caller.datacentre.world.chat(*id)?));
+        let chats = self.chats.iter().filter_map(|id| caller.chat(caller.datacentre.world.chat(*id)?));
         let users = self.users.iter().filter_map(|id| caller.user(*id));
         (chats.collect(), users.collect())
     }

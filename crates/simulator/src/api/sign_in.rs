@@ -34,10 +34,7 @@ impl Login {
 }
 
 impl Caller<'_> {
-    pub(super) fn send_code(
-        &self,
-        call: tl::functions::auth::SendCode,
-    ) -> Result<tl::enums::auth::SentCode, Failure> {
+    pub(super) fn send_code(&self, call: tl::functions::auth::SendCode) -> Result<tl::enums::auth::SentCode, Failure> {
         if call.api_id <= 0 || call.api_hash.is_empty() {
             return Err(Failure::bad("API_ID_INVALID"));
         }
@@ -46,10 +43,7 @@ impl Caller<'_> {
         let hash = hex(&rand::rng().random::<[u8; 9]>());
         let length = code.len() as i32;
         self.login(|login| {
-            login.code = Some(Code {
-                digits: code,
-                hash: hash.clone(),
-            });
+            login.code = Some(Code { digits: code, hash: hash.clone() });
             login.password_wanted = false;
         });
         Ok(tl::types::auth::SentCode {
@@ -61,10 +55,7 @@ impl Caller<'_> {
         .into())
     }
 
-    pub(super) fn sign_in(
-        &self,
-        call: tl::functions::auth::SignIn,
-    ) -> Result<tl::enums::auth::Authorization, Failure> {
+    pub(super) fn sign_in(&self, call: tl::functions::auth::SignIn) -> Result<tl::enums::auth::Authorization, Failure> {
         self.own_phone(&call.phone_number)?;
         let told = call.phone_code.unwrap_or_default();
         if told.is_empty() {
@@ -72,10 +63,7 @@ impl Caller<'_> {
         }
         let has_password = self.account.password.is_some();
         self.login(|login| {
-            let code = login
-                .code
-                .as_ref()
-                .filter(|code| code.hash == call.phone_code_hash);
+            let code = login.code.as_ref().filter(|code| code.hash == call.phone_code_hash);
             let code = code.ok_or_else(|| Failure::bad("PHONE_CODE_EXPIRED"))?;
             if code.digits != told {
                 return Err(Failure::bad("PHONE_CODE_INVALID"));
@@ -96,10 +84,7 @@ impl Caller<'_> {
                 if login.verifier.as_ref().is_none_or(|(of, _)| of != password) {
                     login.verifier = Some((password.to_owned(), Verifier::new(password)));
                 }
-                let verifier = login
-                    .verifier
-                    .as_ref()
-                    .map(|(_, verifier)| verifier.clone());
+                let verifier = login.verifier.as_ref().map(|(_, verifier)| verifier.clone());
                 login.challenge = verifier.as_ref().map(Verifier::challenge);
                 (verifier, login.challenge.clone())
             })
@@ -110,9 +95,7 @@ impl Caller<'_> {
             has_secure_values: false,
             has_password: self.account.password.is_some(),
             current_algo: verifier.map(|verifier| algorithm(verifier.salt1, verifier.salt2)),
-            srp_b: challenge
-                .as_ref()
-                .map(|challenge| challenge.public.to_vec()),
+            srp_b: challenge.as_ref().map(|challenge| challenge.public.to_vec()),
             srp_id: challenge.map(|challenge| challenge.id),
             hint: None,
             email_unconfirmed_pattern: None,
@@ -136,15 +119,9 @@ impl Caller<'_> {
             if !login.password_wanted {
                 return Err(Failure::new(401, "AUTH_KEY_UNREGISTERED"));
             }
-            let challenge = login
-                .challenge
-                .take()
-                .filter(|challenge| challenge.id == proof.srp_id);
+            let challenge = login.challenge.take().filter(|challenge| challenge.id == proof.srp_id);
             let challenge = challenge.ok_or_else(|| Failure::bad("SRP_ID_INVALID"))?;
-            let proved = login
-                .verifier
-                .as_ref()
-                .is_some_and(|(_, verifier)| verifier.accepts(&challenge, &proof.a, &proof.m1));
+            let proved = login.verifier.as_ref().is_some_and(|(_, verifier)| verifier.accepts(&challenge, &proof.a, &proof.m1));
             if !proved {
                 return Err(Failure::bad("PASSWORD_HASH_INVALID"));
             }
@@ -156,10 +133,7 @@ impl Caller<'_> {
 
     pub(super) fn log_out(&self) -> Result<tl::enums::auth::LoggedOut, Failure> {
         self.set_signed_in(false)?;
-        Ok(tl::types::auth::LoggedOut {
-            future_auth_token: None,
-        }
-        .into())
+        Ok(tl::types::auth::LoggedOut { future_auth_token: None }.into())
     }
 
     fn authorized(&self) -> Result<tl::enums::auth::Authorization, Failure> {
@@ -175,13 +149,10 @@ impl Caller<'_> {
     }
 
     fn set_signed_in(&self, signed_in: bool) -> Result<(), Failure> {
-        self.datacentre
-            .accounts
-            .set_signed_in(&self.account.name, signed_in)
-            .map_err(|error| {
-                tracing::error!(error = %error, "the state directory cannot be written");
-                Failure::new(500, "INTERNAL_SERVER_ERROR")
-            })
+        self.datacentre.accounts.set_signed_in(&self.account.name, signed_in).map_err(|error| {
+            tracing::error!(error = %error, "the state directory cannot be written");
+            Failure::new(500, "INTERNAL_SERVER_ERROR")
+        })
     }
 
     /// A key belongs to one account; it can sign in as no other.
@@ -198,11 +169,5 @@ impl Caller<'_> {
 }
 
 fn algorithm(salt1: Vec<u8>, salt2: Vec<u8>) -> tl::enums::PasswordKdfAlgo {
-    tl::types::PasswordKdfAlgoSha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow {
-        salt1,
-        salt2,
-        g: G,
-        p: prime().to_vec(),
-    }
-    .into()
+    tl::types::PasswordKdfAlgoSha256Sha256Pbkdf2Hmacsha512iter100000Sha256ModPow { salt1, salt2, g: G, p: prime().to_vec() }.into()
 }

@@ -79,37 +79,19 @@ impl Caller<'_> {
     }
 
     pub(super) fn nearest_dc(&self) -> tl::enums::NearestDc {
-        tl::types::NearestDc {
-            country: "NL".to_owned(),
-            this_dc: DC_ID,
-            nearest_dc: DC_ID,
-        }
-        .into()
+        tl::types::NearestDc { country: "NL".to_owned(), this_dc: DC_ID, nearest_dc: DC_ID }.into()
     }
 
     /// Private chats and basic groups share the account's pts.
     pub(super) fn updates_state(&self) -> tl::enums::updates::State {
-        let own = self
-            .visible_chats()
-            .filter(|(chat, _)| !chat.kind.is_channel());
+        let own = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel());
         let pts = own.map(|(chat, _)| chat.pts()).max().unwrap_or(1);
-        tl::types::updates::State {
-            pts,
-            qts: 0,
-            date: clock::unix_now(),
-            seq: 1,
-            unread_count: 0,
-        }
-        .into()
+        tl::types::updates::State { pts, qts: 0, date: clock::unix_now(), seq: 1, unread_count: 0 }.into()
     }
 
     /// Nothing is pushed by this server, so nothing was missed.
     pub(super) fn difference(&self) -> tl::enums::updates::Difference {
-        tl::types::updates::DifferenceEmpty {
-            date: clock::unix_now(),
-            seq: 1,
-        }
-        .into()
+        tl::types::updates::DifferenceEmpty { date: clock::unix_now(), seq: 1 }.into()
     }
 
     pub(super) fn channel_difference(
@@ -117,11 +99,6 @@ impl Caller<'_> {
         call: tl::functions::updates::GetChannelDifference,
     ) -> Result<tl::enums::updates::ChannelDifference, Failure> {
         let (chat, _) = self.channel(&call.channel)?;
-        Ok(tl::types::updates::ChannelDifferenceEmpty {
-            r#final: true,
-            pts: chat.pts(),
-            timeout: Some(CHANNEL_TIMEOUT),
-        }
-        .into())
+        Ok(tl::types::updates::ChannelDifferenceEmpty { r#final: true, pts: chat.pts(), timeout: Some(CHANNEL_TIMEOUT) }.into())
     }
 }

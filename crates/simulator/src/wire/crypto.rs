@@ -112,10 +112,7 @@ pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
 
 /// Eight little-endian bytes; zero where there are fewer.
 pub(crate) fn i64_at(bytes: &[u8], at: usize) -> i64 {
-    bytes
-        .get(at..at + 8)
-        .and_then(|slice| slice.try_into().ok())
-        .map_or(0, i64::from_le_bytes)
+    bytes.get(at..at + 8).and_then(|slice| slice.try_into().ok()).map_or(0, i64::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -149,9 +146,6 @@ mod tests {
         let plain = server.open(&mut packet.clone()).unwrap();
         assert_eq!(&plain[..28], b"salt and session and message");
         packet[30] ^= 1;
-        assert!(matches!(
-            server.open(&mut packet),
-            Err(WireError::MessageKey)
-        ));
+        assert!(matches!(server.open(&mut packet), Err(WireError::MessageKey)));
     }
 }

@@ -35,26 +35,13 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     pub(crate) async fn accept(mut stream: R) -> Result<Self, WireError> {
         let first = stream.read_u8().await?;
         if first == ABRIDGED_TAG {
-            return Ok(Self {
-                stream,
-                transport: Transport::Abridged,
-                sequence: 0,
-                ahead: None,
-            });
+            return Ok(Self { stream, transport: Transport::Abridged, sequence: 0, ahead: None });
         }
         let mut head = [first, 0, 0, 0];
         stream.read_exact(&mut head[1..]).await?;
-        let (transport, ahead) = if head == INTERMEDIATE_TAG {
-            (Transport::Intermediate, None)
-        } else {
-            (Transport::Full, Some(head))
-        };
-        Ok(Self {
-            stream,
-            transport,
-            sequence: 0,
-            ahead,
-        })
+        let (transport, ahead) =
+            if head == INTERMEDIATE_TAG { (Transport::Intermediate, None) } else { (Transport::Full, Some(head)) };
+        Ok(Self { stream, transport, sequence: 0, ahead })
     }
 
     /// The transport that the client chose.
@@ -94,10 +81,7 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
     }
 
     async fn payload(&mut self, length: i32) -> Result<Vec<u8>, WireError> {
-        let wanted = usize::try_from(length)
-            .ok()
-            .filter(|length| *length <= MAX_PACKET)
-            .ok_or(WireError::Length(length.into()))?;
+        let wanted = usize::try_from(length).ok().filter(|length| *length <= MAX_PACKET).ok_or(WireError::Length(length.into()))?;
         let mut payload = vec![0; wanted];
         self.stream.read_exact(&mut payload).await?;
         Ok(payload)
@@ -117,10 +101,7 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
         }
         let got = i32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]);
         if got != self.sequence {
-            return Err(WireError::Sequence {
-                expected: self.sequence,
-                got,
-            });
+            return Err(WireError::Sequence { expected: self.sequence, got });
         }
         self.sequence += 1;
         rest.truncate(body_end);
@@ -138,10 +119,7 @@ pub(crate) struct PacketWriter {
 impl PacketWriter {
     /// A writer for the transport that the client chose.
     pub(crate) fn new(transport: Transport) -> Self {
-        Self {
-            transport,
-            sequence: 0,
-        }
+        Self { transport, sequence: 0 }
     }
 
     /// One payload, ready to be written.
@@ -190,9 +168,7 @@ mod tests {
     use super::*;
 
     async fn there_and_back(transport: Transport, tag: &[u8]) {
-        let payloads: Vec<Vec<u8>> = [4, 16, 504, 508, 512, 70_000]
-            .map(|length| (0..length).map(|i| i as u8).collect())
-            .to_vec();
+        let payloads: Vec<Vec<u8>> = [4, 16, 504, 508, 512, 70_000].map(|length| (0..length).map(|i| i as u8).collect()).to_vec();
         let mut writer = PacketWriter::new(transport);
         let mut bytes = tag.to_vec();
         for payload in &payloads {

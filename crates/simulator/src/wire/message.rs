@@ -49,11 +49,7 @@ impl Packet {
     pub(crate) fn read(plain: &[u8]) -> Result<Self, WireError> {
         let message = plain.get(PLAIN_HEADER_LEN..).unwrap_or_default();
         let mut cursor = Cursor::from_slice(message);
-        Ok(Self {
-            salt: i64_at(plain, 0),
-            session: i64_at(plain, 8),
-            outer: read_message(&mut cursor)?,
-        })
+        Ok(Self { salt: i64_at(plain, 0), session: i64_at(plain, 8), outer: read_message(&mut cursor)? })
     }
 }
 
@@ -93,10 +89,7 @@ pub(crate) fn unpack(body: &[u8]) -> Result<Vec<u8>, WireError> {
     u32::deserialize(&mut cursor)?;
     let packed = Vec::<u8>::deserialize(&mut cursor)?;
     let mut unpacked = Vec::new();
-    GzDecoder::new(&packed[..])
-        .take(MAX_UNPACKED)
-        .read_to_end(&mut unpacked)
-        .map_err(WireError::Gzip)?;
+    GzDecoder::new(&packed[..]).take(MAX_UNPACKED).read_to_end(&mut unpacked).map_err(WireError::Gzip)?;
     Ok(unpacked)
 }
 
@@ -104,10 +97,8 @@ fn read_message(cursor: &mut Cursor<'_>) -> Result<Message, WireError> {
     let id = i64::deserialize(cursor)?;
     let seq_no = i32::deserialize(cursor)?;
     let length = i32::deserialize(cursor)?;
-    let wanted = usize::try_from(length)
-        .ok()
-        .filter(|length| *length <= MAX_UNPACKED as usize)
-        .ok_or(WireError::Body(length.into()))?;
+    let wanted =
+        usize::try_from(length).ok().filter(|length| *length <= MAX_UNPACKED as usize).ok_or(WireError::Body(length.into()))?;
     let mut body = vec![0; wanted];
     cursor.read_exact(&mut body)?;
     Ok(Message { id, seq_no, body })
@@ -135,29 +126,17 @@ impl Outgoing {
             }
             None => body.extend_from_slice(result),
         }
-        Self {
-            body,
-            content: true,
-            answer: true,
-        }
+        Self { body, content: true, answer: true }
     }
 
     /// A bare service answer, such as `pong` or `future_salts`.
     pub(crate) fn service(object: &impl Serializable) -> Self {
-        Self {
-            body: object.to_bytes(),
-            content: false,
-            answer: true,
-        }
+        Self { body: object.to_bytes(), content: false, answer: true }
     }
 
     /// A notification which the client acknowledges.
     pub(crate) fn notice(object: &impl Serializable) -> Self {
-        Self {
-            body: object.to_bytes(),
-            content: true,
-            answer: false,
-        }
+        Self { body: object.to_bytes(), content: true, answer: false }
     }
 }
 
@@ -167,10 +146,7 @@ fn gzip(result: &[u8]) -> Option<Vec<u8>> {
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(result.len() / 2), Compression::fast());
     encoder.write_all(result).ok()?;
-    encoder
-        .finish()
-        .ok()
-        .filter(|packed| packed.len() < result.len())
+    encoder.finish().ok().filter(|packed| packed.len() < result.len())
 }
 
 /// Gives ids and sequence numbers to the messages of one session on one connection.
@@ -182,13 +158,7 @@ pub(crate) struct Numbering {
 
 impl Numbering {
     /// The messages as one plaintext; several of them travel in a container.
-    pub(crate) fn packet(
-        &mut self,
-        now: std::time::Duration,
-        salt: i64,
-        session: i64,
-        messages: &[Outgoing],
-    ) -> Vec<u8> {
+    pub(crate) fn packet(&mut self, now: std::time::Duration, salt: i64, session: i64, messages: &[Outgoing]) -> Vec<u8> {
         let mut inner = Vec::new();
         for message in messages {
             let seq_no = self.content * 2 + i32::from(message.content);
@@ -240,39 +210,20 @@ mod tests {
     use super::*;
 
     fn outgoing(content: bool, answer: bool) -> Outgoing {
-        Outgoing {
-            body: 7_u32.to_bytes(),
-            content,
-            answer,
-        }
+        Outgoing { body: 7_u32.to_bytes(), content, answer }
     }
 
     #[test]
     fn ids_grow_and_their_low_bits_tell_answers_from_notices() {
         let mut numbering = Numbering::default();
         let now = Duration::from_secs(1_700_000_000);
-        let plain = numbering.packet(
-            now,
-            1,
-            2,
-            &[
-                outgoing(true, true),
-                outgoing(false, true),
-                outgoing(true, false),
-            ],
-        );
+        let plain = numbering.packet(now, 1, 2, &[outgoing(true, true), outgoing(false, true), outgoing(true, false)]);
         let packet = Packet::read(&plain).unwrap();
         assert_eq!((packet.salt, packet.session), (1, 2));
         let mut messages = Vec::new();
         flatten(packet.outer.clone(), &mut messages).unwrap();
-        assert_eq!(
-            messages.iter().map(|m| m.id % 4).collect::<Vec<_>>(),
-            [1, 1, 3]
-        );
-        assert_eq!(
-            messages.iter().map(|m| m.seq_no).collect::<Vec<_>>(),
-            [1, 2, 3]
-        );
+        assert_eq!(messages.iter().map(|m| m.id % 4).collect::<Vec<_>>(), [1, 1, 3]);
+        assert_eq!(messages.iter().map(|m| m.seq_no).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(messages.is_sorted_by(|a, b| a.id < b.id));
         assert!(messages.iter().all(|m| m.id < packet.outer.id));
     }
@@ -281,11 +232,7 @@ mod tests {
     fn a_truncated_container_is_refused() {
         let mut body = CONTAINER_ID.to_bytes();
         3_i32.serialize(&mut body);
-        let message = Message {
-            id: 4,
-            seq_no: 0,
-            body,
-        };
+        let message = Message { id: 4, seq_no: 0, body };
         assert!(flatten(message, &mut Vec::new()).is_err());
     }
 }

@@ -33,8 +33,7 @@ impl World {
 
     /// One channel, `@harbour`, of this many ids, none deleted.
     pub fn channel(messages: i32) -> World {
-        World::empty(1)
-            .with(GeneratedChat::new(ChatKind::Channel, "harbour", messages).named("harbour"))
+        World::empty(1).with(GeneratedChat::new(ChatKind::Channel, "harbour", messages).named("harbour"))
     }
 
     /// The same world with a supergroup of this many ids, a share of them deleted.
@@ -71,9 +70,7 @@ impl World {
             ChatKind::Group => wanted.members.unwrap_or(12),
             ChatKind::Channel | ChatKind::Supergroup => {
                 let made_up = 500 + text::mix(self.seed, id.unsigned_abs(), 0, 5) % 40_000;
-                wanted
-                    .members
-                    .unwrap_or_else(|| i32::try_from(made_up).unwrap_or(i32::MAX))
+                wanted.members.unwrap_or_else(|| i32::try_from(made_up).unwrap_or(i32::MAX))
             }
         };
         if chat.kind == ChatKind::Private {
@@ -103,12 +100,7 @@ impl World {
         files: HashMap<i64, std::path::PathBuf>,
         notes: Notes,
     ) -> World {
-        let mut world = World {
-            people,
-            files,
-            notes,
-            ..World::empty(0)
-        };
+        let mut world = World { people, files, notes, ..World::empty(0) };
         for chat in chats {
             world.push(chat);
         }
@@ -117,14 +109,9 @@ impl World {
 
     /// Gives the generated private chats and groups their ids: in turn, in one space.
     fn number(&mut self) {
-        let shared = self
-            .chats
-            .iter()
-            .filter(|chat| !chat.kind.is_channel())
-            .count();
+        let shared = self.chats.iter().filter(|chat| !chat.kind.is_channel()).count();
         let step = i32::try_from(shared).unwrap_or(1).max(1);
-        for (first, chat) in (1..).zip(self.chats.iter_mut().filter(|chat| !chat.kind.is_channel()))
-        {
+        for (first, chat) in (1..).zip(self.chats.iter_mut().filter(|chat| !chat.kind.is_channel())) {
             chat.renumber(Numbering { first, step });
         }
     }

@@ -119,9 +119,7 @@ impl Chat {
 
     /// The channel's pts: one for each message ever posted, and one for each deletion of this session.
     pub fn pts(&self) -> i32 {
-        self.last_id()
-            .saturating_add(1)
-            .saturating_add(i32::try_from(self.changes().deleted.len()).unwrap_or(i32::MAX))
+        self.last_id().saturating_add(1).saturating_add(i32::try_from(self.changes().deleted.len()).unwrap_or(i32::MAX))
     }
 
     /// How many messages exist.
@@ -153,26 +151,16 @@ impl Chat {
     pub fn ids_below(&self, offset: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
         let below = if offset <= 0 { i32::MAX } else { offset };
         match &self.source {
-            Source::Generated(generated) => Box::new(
-                generated
-                    .ids_below(below)
-                    .filter(|id| !self.was_deleted(*id)),
-            ),
-            Source::Stored(stored) => {
-                Box::new(stored.ids_below(below).filter(|id| !self.was_deleted(*id)))
-            }
+            Source::Generated(generated) => Box::new(generated.ids_below(below).filter(|id| !self.was_deleted(*id))),
+            Source::Stored(stored) => Box::new(stored.ids_below(below).filter(|id| !self.was_deleted(*id))),
         }
     }
 
     /// Existing ids from `id` on, itself included, oldest first.
     pub fn ids_from(&self, id: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
         match &self.source {
-            Source::Generated(generated) => {
-                Box::new(generated.ids_from(id).filter(|id| !self.was_deleted(*id)))
-            }
-            Source::Stored(stored) => {
-                Box::new(stored.ids_from(id).filter(|id| !self.was_deleted(*id)))
-            }
+            Source::Generated(generated) => Box::new(generated.ids_from(id).filter(|id| !self.was_deleted(*id))),
+            Source::Stored(stored) => Box::new(stored.ids_from(id).filter(|id| !self.was_deleted(*id))),
         }
     }
 
@@ -187,43 +175,29 @@ impl Chat {
 
     /// Deletes messages; gives those that existed until now.
     pub fn delete(&self, ids: &[i32]) -> Vec<i32> {
-        let mut changes = self
-            .changes
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        ids.iter()
-            .copied()
-            .filter(|&id| self.was_born(id) && changes.deleted.insert(id))
-            .collect()
+        let mut changes = self.changes.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        ids.iter().copied().filter(|&id| self.was_born(id) && changes.deleted.insert(id)).collect()
     }
 
     /// The chat as a list of chats tells it; `None` for a private chat (that is a user).
     pub fn to_tl(&self, access_hash: i64) -> Option<tl::enums::Chat> {
         let photo = match self.photo {
-            Some(photo_id) => tl::enums::ChatPhoto::Photo(tl::types::ChatPhoto {
-                has_video: false,
-                photo_id,
-                stripped_thumb: None,
-                dc_id: DC_ID,
-            }),
+            Some(photo_id) => {
+                tl::enums::ChatPhoto::Photo(tl::types::ChatPhoto { has_video: false, photo_id, stripped_thumb: None, dc_id: DC_ID })
+            }
             None => tl::enums::ChatPhoto::Empty,
         };
         match self.kind {
             ChatKind::Private => None,
             ChatKind::Group => Some(wire::group(self, photo)),
-            ChatKind::Channel | ChatKind::Supergroup => {
-                Some(wire::channel(self, photo, access_hash))
-            }
+            ChatKind::Channel | ChatKind::Supergroup => Some(wire::channel(self, photo, access_hash)),
         }
     }
 
     /// Bytes of a generated photo of this chat.
     pub(super) fn picture(&self, photo: i64) -> Option<Vec<u8>> {
         match &self.source {
-            Source::Generated(generated) => generated
-                .picture(photo)
-                .filter(|(id, _)| self.exists(*id))
-                .map(|(_, bytes)| bytes),
+            Source::Generated(generated) => generated.picture(photo).filter(|(id, _)| self.exists(*id)).map(|(_, bytes)| bytes),
             Source::Stored(_) => None,
         }
     }
@@ -248,8 +222,6 @@ impl Chat {
     }
 
     fn changes(&self) -> std::sync::RwLockReadGuard<'_, Changes> {
-        self.changes
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.changes.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -7,20 +7,12 @@ use std::path::PathBuf;
 pub enum WorldError {
     /// A file that cannot be read.
     #[error("{path}: cannot be read: {source}; check the path and its permissions")]
-    Unreadable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// A `result.json` that is cut off or damaged.
     #[error(
         "{path}:{line}:{column}: {problem}; export the chat again from Telegram Desktop (format: machine-readable JSON) and let it finish"
     )]
-    Json {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-        problem: String,
-    },
+    Json { path: PathBuf, line: usize, column: usize, problem: String },
     /// A `result.json` that is JSON, but no export of chats.
     #[error(
         "{path}: no chat in it (neither `messages` nor `chats.list`); choose `Machine-readable JSON` when exporting from Telegram Desktop"

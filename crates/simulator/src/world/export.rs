@@ -97,15 +97,8 @@ struct Loading {
 impl World {
     /// Loads `result.json` of a folder that Telegram Desktop exported (machine-readable JSON), or that file itself.
     pub fn from_export(path: &Path) -> Result<World, WorldError> {
-        let file = if path.is_dir() {
-            path.join("result.json")
-        } else {
-            path.to_owned()
-        };
-        let bytes = std::fs::read(&file).map_err(|source| WorldError::Unreadable {
-            path: file.clone(),
-            source,
-        })?;
+        let file = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
+        let bytes = std::fs::read(&file).map_err(|source| WorldError::Unreadable { path: file.clone(), source })?;
         let export: Export = serde_json::from_slice(&bytes).map_err(|error| WorldError::Json {
             path: file.clone(),
             line: error.line(),
@@ -114,19 +107,10 @@ impl World {
         })?;
         drop(bytes);
         let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
-        let mut loading = Loading {
-            folder,
-            me: people::ME,
-            people: BTreeMap::new(),
-            files: HashMap::new(),
-            notes: Notes::default(),
-        };
+        let mut loading =
+            Loading { folder, me: people::ME, people: BTreeMap::new(), files: HashMap::new(), notes: Notes::default() };
         loading.owner(export.personal_information.as_ref());
-        let lists = export
-            .chats
-            .into_iter()
-            .chain(export.left_chats)
-            .flat_map(|list| list.list);
+        let lists = export.chats.into_iter().chain(export.left_chats).flat_map(|list| list.list);
         let single = export.single.messages.is_some().then_some(export.single);
         let mut chats: Vec<Chat> = Vec::new();
         for told in lists.chain(single) {
@@ -152,35 +136,19 @@ impl World {
 fn problem(error: &serde_json::Error) -> String {
     let told = error.to_string();
     let end = told.rfind(" at line ").unwrap_or(told.len());
-    if error.is_eof() {
-        format!("the file ends too early ({})", &told[..end])
-    } else {
-        told[..end].to_owned()
-    }
+    if error.is_eof() { format!("the file ends too early ({})", &told[..end]) } else { told[..end].to_owned() }
 }
 
 impl Loading {
     fn owner(&mut self, told: Option<&Map<String, Value>>) {
-        let text = |name: &str| {
-            told.and_then(|told| told.get(name))
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let first = if text("first_name").is_empty() {
-            "Keeper"
-        } else {
-            text("first_name")
-        };
+        let text = |name: &str| told.and_then(|told| told.get(name)).and_then(Value::as_str).unwrap_or_default();
+        let first = if text("first_name").is_empty() { "Keeper" } else { text("first_name") };
         let mut person = Person::named(self.me, first);
-        if let Some(id) = told
-            .and_then(|told| told.get("user_id"))
-            .and_then(Value::as_i64)
-        {
+        if let Some(id) = told.and_then(|told| told.get("user_id")).and_then(Value::as_i64) {
             (person.id, self.me) = (id, id);
         }
         person.last_name = Some(text("last_name").to_owned()).filter(|name| !name.is_empty());
-        person.username = Some(text("username").trim_start_matches('@').to_owned())
-            .filter(|name| !name.is_empty());
+        person.username = Some(text("username").trim_start_matches('@').to_owned()).filter(|name| !name.is_empty());
         self.people.insert(person.id, person);
     }
 
@@ -193,19 +161,13 @@ impl Loading {
             "public_channel" | "private_channel" => ChatKind::Channel,
             "public_supergroup" | "private_supergroup" => ChatKind::Supergroup,
             "private_group" => ChatKind::Group,
-            "personal_chat" | "bot_chat" | "saved_messages" | "replies" | "verify_codes" => {
-                ChatKind::Private
-            }
+            "personal_chat" | "bot_chat" | "saved_messages" | "replies" | "verify_codes" => ChatKind::Private,
             other => {
                 self.notes.add(format!("chat of kind `{other}`"));
                 return None;
             }
         };
-        let bare = if told.kind.as_deref() == Some("saved_messages") {
-            self.me
-        } else {
-            bare
-        };
+        let bare = if told.kind.as_deref() == Some("saved_messages") { self.me } else { bare };
         let id = kind.marked(bare);
         let title = told.name.unwrap_or_else(|| {
             self.notes.add("chat without a name (deleted account)");
@@ -216,18 +178,12 @@ impl Loading {
             kept.extend(message::read(self, id, kind, message));
         }
         if kind == ChatKind::Private {
-            let person = self
-                .people
-                .entry(id)
-                .or_insert_with(|| Person::named(id, &title));
+            let person = self.people.entry(id).or_insert_with(|| Person::named(id, &title));
             person.bot |= told.kind.as_deref() == Some("bot_chat");
         }
         let (stored, left_out) = Stored::new(kept);
         self.notes.add_many("message told twice", left_out.doubled);
-        self.notes.add_many(
-            "message that Telegram's schema cannot tell",
-            left_out.unreadable,
-        );
+        self.notes.add_many("message that Telegram's schema cannot tell", left_out.unreadable);
         let mut chat = Chat::new(id, kind, title, Source::Stored(stored));
         chat.photo = message::last_chat_photo(&chat);
         // An export does not say how many there are.
@@ -240,10 +196,7 @@ impl Loading {
         if id <= 0 {
             return;
         }
-        let person = self.people.entry(id).or_insert_with(|| Person {
-            deleted: true,
-            ..Person::named(id, "")
-        });
+        let person = self.people.entry(id).or_insert_with(|| Person { deleted: true, ..Person::named(id, "") });
         if let Some(name) = name.filter(|name| !name.is_empty() && person.deleted) {
             *person = Person::named(id, name);
         }

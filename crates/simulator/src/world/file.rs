@@ -58,34 +58,20 @@ struct ChatEntry {
 impl World {
     /// Reads a world file. A relative `export` begins at the file's folder.
     pub fn from_toml(path: &Path) -> Result<World, WorldError> {
-        let text = std::fs::read_to_string(path).map_err(|source| WorldError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        let file: WorldFile = toml::from_str(&text).map_err(|error| WorldError::Toml {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })?;
-        let impossible = |problem: String| WorldError::Impossible {
-            path: path.to_owned(),
-            problem,
-        };
+        let text = std::fs::read_to_string(path).map_err(|source| WorldError::Unreadable { path: path.to_owned(), source })?;
+        let file: WorldFile =
+            toml::from_str(&text).map_err(|error| WorldError::Toml { path: path.to_owned(), problem: error.to_string() })?;
+        let impossible = |problem: String| WorldError::Impossible { path: path.to_owned(), problem };
         if file.export.is_none() && file.chat.is_empty() {
-            return Err(impossible(
-                "no `[[chat]]` and no `export`: a world needs one of them".to_owned(),
-            ));
+            return Err(impossible("no `[[chat]]` and no `export`: a world needs one of them".to_owned()));
         }
         if let Some(flood) = &file.flood
             && (flood.history_messages == 0 || flood.per_seconds <= 0.0 || flood.multiple <= 0.0)
         {
-            return Err(impossible(
-                "`[flood]`: all numbers must be above zero".to_owned(),
-            ));
+            return Err(impossible("`[flood]`: all numbers must be above zero".to_owned()));
         }
         let mut world = match &file.export {
-            Some(export) => {
-                World::from_export(&path.parent().unwrap_or(Path::new(".")).join(export))?
-            }
+            Some(export) => World::from_export(&path.parent().unwrap_or(Path::new(".")).join(export))?,
             None => World::empty(file.seed),
         };
         world.seed = file.seed;
@@ -99,10 +85,7 @@ impl World {
                 )));
             }
             if let Some(id) = chat.id.filter(|&id| world.chat(id).is_some()) {
-                return Err(impossible(format!(
-                    "`[[chat]]` {:?}: id {id} is taken by another chat",
-                    chat.title
-                )));
+                return Err(impossible(format!("`[[chat]]` {:?}: id {id} is taken by another chat", chat.title)));
             }
             world = world.with(chat);
         }
@@ -115,16 +98,10 @@ impl ChatEntry {
     fn checked(self) -> Result<GeneratedChat, String> {
         let here = format!("`[[chat]]` {:?}", self.title);
         if self.messages < 1 {
-            return Err(format!(
-                "{here}: `messages` must be at least 1, not {}",
-                self.messages
-            ));
+            return Err(format!("{here}: `messages` must be at least 1, not {}", self.messages));
         }
         if !(0.0..=1.0).contains(&self.deleted) {
-            return Err(format!(
-                "{here}: `deleted` is a share between 0 and 1, not {}",
-                self.deleted
-            ));
+            return Err(format!("{here}: `deleted` is a share between 0 and 1, not {}", self.deleted));
         }
         let id = match self.id {
             // Without the mark, as Telegram's own schema has it.
@@ -134,9 +111,7 @@ impl ChatEntry {
             }
             Some(id) if self.kind.is_channel() == (id < -1_000_000_000_000) => Some(id),
             Some(id) => {
-                return Err(format!(
-                    "{here}: {id} does not fit its kind (channels and supergroups have -100…)"
-                ));
+                return Err(format!("{here}: {id} does not fit its kind (channels and supergroups have -100…)"));
             }
             None => None,
         };
@@ -144,9 +119,7 @@ impl ChatEntry {
             kind: self.kind,
             id,
             title: self.title,
-            username: self
-                .username
-                .map(|name| name.trim_start_matches('@').to_owned()),
+            username: self.username.map(|name| name.trim_start_matches('@').to_owned()),
             about: self.about,
             messages: self.messages,
             deleted: self.deleted,
@@ -165,15 +138,8 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("worlds/demo.toml");
         let world = World::from_toml(&path).expect("the committed world is valid");
         let harbour = world.chat_named("harbour").expect("is there");
-        assert_eq!(
-            (harbour.kind, harbour.last_id()),
-            (ChatKind::Channel, 3_000)
-        );
-        let group = world
-            .chats()
-            .iter()
-            .find(|chat| chat.kind == ChatKind::Supergroup)
-            .expect("is there");
+        assert_eq!((harbour.kind, harbour.last_id()), (ChatKind::Channel, 3_000));
+        let group = world.chats().iter().find(|chat| chat.kind == ChatKind::Supergroup).expect("is there");
         assert_eq!(group.last_id(), 20_000);
         let share = 1.0 - group.count() as f64 / 20_000.0;
         assert!((0.24..0.26).contains(&share), "{share}");
@@ -188,31 +154,14 @@ mod tests {
         std::fs::write(folder.join("export/result.json"), json).expect("writes");
         let path = folder.join("w.toml");
         let with = |kind: &str| {
-            let text = format!(
-                "export = \"export\"\n[[chat]]\nkind = \"{kind}\"\ntitle = \"b\"\nmessages = 5\n"
-            );
+            let text = format!("export = \"export\"\n[[chat]]\nkind = \"{kind}\"\ntitle = \"b\"\nmessages = 5\n");
             std::fs::write(&path, text).expect("writes");
             World::from_toml(&path)
         };
         let world = with("supergroup").expect("is valid");
-        assert_eq!(
-            world
-                .chats()
-                .iter()
-                .map(|chat| chat.title.as_str())
-                .collect::<Vec<_>>(),
-            ["a", "b"]
-        );
-        assert!(
-            world.users().len() > 100,
-            "the generated chat's authors are there"
-        );
-        assert!(
-            with("group")
-                .expect_err("is refused")
-                .to_string()
-                .contains("only channels and supergroups")
-        );
+        assert_eq!(world.chats().iter().map(|chat| chat.title.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(world.users().len() > 100, "the generated chat's authors are there");
+        assert!(with("group").expect_err("is refused").to_string().contains("only channels and supergroups"));
     }
 
     #[test]
@@ -223,13 +172,8 @@ mod tests {
             std::fs::write(&path, text).expect("writes");
             World::from_toml(&path).expect_err("is refused").to_string()
         };
-        let unknown = told(
-            "seed = 1\n[[chat]]\nkind = \"channel\"\ntitle = \"a\"\nmessages = 5\ncolour = 1\n",
-        );
-        assert!(
-            unknown.contains("w.toml") && unknown.contains("line 6") && unknown.contains("colour"),
-            "{unknown}"
-        );
+        let unknown = told("seed = 1\n[[chat]]\nkind = \"channel\"\ntitle = \"a\"\nmessages = 5\ncolour = 1\n");
+        assert!(unknown.contains("w.toml") && unknown.contains("line 6") && unknown.contains("colour"), "{unknown}");
         let share = told("[[chat]]\nkind = \"group\"\ntitle = \"a\"\nmessages = 5\ndeleted = 25\n");
         assert!(share.contains("between 0 and 1, not 25"), "{share}");
         assert!(told("seed = 1\n").contains("no `[[chat]]`"));

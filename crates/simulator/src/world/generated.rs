@@ -124,11 +124,7 @@ pub(super) struct Generated {
 
 impl Generated {
     pub fn new(seed: u64, chat: i64, wanted: &GeneratedChat) -> Self {
-        let languages = if wanted.languages.is_empty() {
-            Language::ALL.to_vec()
-        } else {
-            wanted.languages.clone()
-        };
+        let languages = if wanted.languages.is_empty() { Language::ALL.to_vec() } else { wanted.languages.clone() };
         Generated {
             seed,
             chat,
@@ -144,9 +140,7 @@ impl Generated {
     pub fn last_id(&self) -> i32 {
         match self.messages {
             0 => 0,
-            messages => (messages - 1)
-                .saturating_mul(self.numbering.step)
-                .saturating_add(self.numbering.first),
+            messages => (messages - 1).saturating_mul(self.numbering.step).saturating_add(self.numbering.first),
         }
     }
 
@@ -154,9 +148,7 @@ impl Generated {
     pub fn date(&self, id: i32) -> i32 {
         let messages = self.messages.max(1);
         let step = (SPAN / messages).clamp(1, STEP);
-        let at = self
-            .place(id)
-            .unwrap_or_else(|| (id - self.numbering.first) / self.numbering.step.max(1));
+        let at = self.place(id).unwrap_or_else(|| (id - self.numbering.first) / self.numbering.step.max(1));
         let jitter = self.roll(id, 1) % u64::from(step.unsigned_abs());
         END - (messages - at).saturating_mul(step) + i32::try_from(jitter).unwrap_or(0)
     }
@@ -165,11 +157,7 @@ impl Generated {
         let (mut low, mut high) = (0, self.messages);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.date(self.id_at(middle)) < date {
-                low = middle + 1
-            } else {
-                high = middle
-            }
+            if self.date(self.id_at(middle)) < date { low = middle + 1 } else { high = middle }
         }
         self.id_at(low)
     }
@@ -188,26 +176,15 @@ impl Generated {
         let end = if below > self.last_id() {
             self.messages
         } else {
-            (below - self.numbering.first)
-                .max(0)
-                .unsigned_abs()
-                .div_ceil(self.numbering.step.unsigned_abs()) as i32
+            (below - self.numbering.first).max(0).unsigned_abs().div_ceil(self.numbering.step.unsigned_abs()) as i32
         };
-        (0..end.min(self.messages))
-            .rev()
-            .map(|at| self.id_at(at))
-            .filter(|&id| self.exists(id))
+        (0..end.min(self.messages)).rev().map(|at| self.id_at(at)).filter(|&id| self.exists(id))
     }
 
     /// The ids it has given out from `id` on, oldest first.
     pub fn ids_from(&self, id: i32) -> impl Iterator<Item = i32> + Send + '_ {
-        let start = (id - self.numbering.first)
-            .max(0)
-            .unsigned_abs()
-            .div_ceil(self.numbering.step.unsigned_abs()) as i32;
-        (start..self.messages)
-            .map(|at| self.id_at(at))
-            .filter(|&id| self.exists(id))
+        let start = (id - self.numbering.first).max(0).unsigned_abs().div_ceil(self.numbering.step.unsigned_abs()) as i32;
+        (start..self.messages).map(|at| self.id_at(at)).filter(|&id| self.exists(id))
     }
 
     pub fn message(&self, id: i32) -> Option<tl::enums::Message> {
@@ -243,18 +220,12 @@ impl Generated {
     }
 
     fn id_at(&self, at: i32) -> i32 {
-        at.saturating_mul(self.numbering.step)
-            .saturating_add(self.numbering.first)
+        at.saturating_mul(self.numbering.step).saturating_add(self.numbering.first)
     }
 
     /// A number that this message and this question alone decide.
     fn roll(&self, id: i32, salt: u64) -> u64 {
-        mix(
-            self.seed,
-            self.chat.unsigned_abs(),
-            u64::from(id.unsigned_abs()),
-            salt,
-        )
+        mix(self.seed, self.chat.unsigned_abs(), u64::from(id.unsigned_abs()), salt)
     }
 
     /// The same as a share, from 0 up to 1.
@@ -287,17 +258,11 @@ mod tests {
         for (a, b) in one.chats().iter().zip(two.chats()) {
             assert_eq!(a.id, b.id);
             for id in 1..=400 {
-                assert_eq!(
-                    a.message(id).map(|m| m.to_bytes()),
-                    b.message(id).map(|m| m.to_bytes()),
-                    "message {id}"
-                );
+                assert_eq!(a.message(id).map(|m| m.to_bytes()), b.message(id).map(|m| m.to_bytes()), "message {id}");
             }
         }
         let other = World::generated(2, [GeneratedChat::new(ChatKind::Channel, "harbour", 400)]);
-        let same = (2..=400)
-            .filter(|&id| one.chats()[0].message(id) == other.chats()[0].message(id))
-            .count();
+        let same = (2..=400).filter(|&id| one.chats()[0].message(id) == other.chats()[0].message(id)).count();
         assert_eq!(same, 0);
     }
 
@@ -320,11 +285,7 @@ mod tests {
     fn dates_grow_and_are_found_again() {
         let world = World::empty(1).supergroup(3_000, 0.25);
         let chat = &world.chats()[0];
-        let dates: Vec<i64> = world
-            .truth(chat.id)
-            .expect("exists")
-            .map(|truth| truth.content.date)
-            .collect();
+        let dates: Vec<i64> = world.truth(chat.id).expect("exists").map(|truth| truth.content.date).collect();
         assert!(dates.is_sorted());
         for truth in world.truth(chat.id).expect("exists").step_by(97) {
             let date = i32::try_from(truth.content.date).expect("fits");
@@ -350,12 +311,7 @@ mod tests {
             }
             let mut backwards: Vec<i32> = chat.ids_below(40).collect();
             backwards.reverse();
-            assert_eq!(
-                backwards,
-                chat.ids_from(1)
-                    .take_while(|&id| id < 40)
-                    .collect::<Vec<_>>()
-            );
+            assert_eq!(backwards, chat.ids_from(1).take_while(|&id| id < 40).collect::<Vec<_>>());
         }
         assert_eq!(seen.len(), 130);
         assert_eq!(world.chats()[1].ids_from(1).count(), 50);
@@ -372,16 +328,9 @@ mod tests {
             let Some(tl::enums::MessageMedia::Photo(media)) = message.media else {
                 continue;
             };
-            let Some(tl::enums::Photo::Photo(photo)) = media.photo else {
-                panic!("a photo without photo")
-            };
-            let [tl::enums::PhotoSize::Size(size)] = &photo.sizes[..] else {
-                panic!("one size")
-            };
-            assert_eq!(
-                world.file(photo.id).map(|bytes| bytes.len()),
-                usize::try_from(size.size).ok()
-            );
+            let Some(tl::enums::Photo::Photo(photo)) = media.photo else { panic!("a photo without photo") };
+            let [tl::enums::PhotoSize::Size(size)] = &photo.sizes[..] else { panic!("one size") };
+            assert_eq!(world.file(photo.id).map(|bytes| bytes.len()), usize::try_from(size.size).ok());
             photos += 1;
         }
         assert!(photos > 20, "{photos}");

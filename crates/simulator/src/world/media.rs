@@ -13,12 +13,7 @@ fn secret(id: i64) -> i64 {
 
 /// A photo in one size.
 pub(super) fn photo(id: i64, date: i32, size: PhotoSize) -> tl::enums::Photo {
-    let size = tl::types::PhotoSize {
-        r#type: "x".to_owned(),
-        w: size.width,
-        h: size.height,
-        size: size.bytes,
-    };
+    let size = tl::types::PhotoSize { r#type: "x".to_owned(), w: size.width, h: size.height, size: size.bytes };
     tl::types::Photo {
         has_stickers: false,
         id,
@@ -41,19 +36,8 @@ pub(super) struct PhotoSize {
 }
 
 /// A message's photo.
-pub(super) fn photo_media(
-    photo: tl::enums::Photo,
-    spoiler: bool,
-    ttl: Option<i32>,
-) -> tl::enums::MessageMedia {
-    tl::types::MessageMediaPhoto {
-        spoiler,
-        live_photo: false,
-        photo: Some(photo),
-        ttl_seconds: ttl,
-        video: None,
-    }
-    .into()
+pub(super) fn photo_media(photo: tl::enums::Photo, spoiler: bool, ttl: Option<i32>) -> tl::enums::MessageMedia {
+    tl::types::MessageMediaPhoto { spoiler, live_photo: false, photo: Some(photo), ttl_seconds: ttl, video: None }.into()
 }
 
 /// A file: what Telegram calls a document, be it a video, a sticker or a voice message.
@@ -71,22 +55,10 @@ pub(super) struct File {
 impl File {
     /// The file as a message's media.
     pub fn media(self) -> tl::enums::MessageMedia {
-        let video = self
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, Attribute::Video(_)))
-            && !self
-                .attributes
-                .iter()
-                .any(|attribute| matches!(attribute, Attribute::Animated));
-        let round = self
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, Attribute::Video(video) if video.round_message));
-        let voice = self
-            .attributes
-            .iter()
-            .any(|attribute| matches!(attribute, Attribute::Audio(audio) if audio.voice));
+        let video = self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Video(_)))
+            && !self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Animated));
+        let round = self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Video(video) if video.round_message));
+        let voice = self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Audio(audio) if audio.voice));
         let document = tl::types::Document {
             id: self.id,
             access_hash: secret(self.id),
@@ -122,10 +94,7 @@ fn reference(id: i64) -> Vec<u8> {
 }
 
 pub(super) fn file_name(name: &str) -> Attribute {
-    tl::types::DocumentAttributeFilename {
-        file_name: name.to_owned(),
-    }
-    .into()
+    tl::types::DocumentAttributeFilename { file_name: name.to_owned() }.into()
 }
 
 pub(super) fn image_size(w: i32, h: i32) -> Attribute {
@@ -147,20 +116,8 @@ pub(super) fn video(round_message: bool, seconds: f64, w: i32, h: i32) -> Attrib
     .into()
 }
 
-pub(super) fn audio(
-    voice: bool,
-    seconds: i32,
-    title: Option<String>,
-    performer: Option<String>,
-) -> Attribute {
-    tl::types::DocumentAttributeAudio {
-        voice,
-        duration: seconds,
-        title,
-        performer,
-        waveform: None,
-    }
-    .into()
+pub(super) fn audio(voice: bool, seconds: i32, title: Option<String>, performer: Option<String>) -> Attribute {
+    tl::types::DocumentAttributeAudio { voice, duration: seconds, title, performer, waveform: None }.into()
 }
 
 pub(super) fn sticker(emoji: &str) -> Attribute {
@@ -181,19 +138,8 @@ pub(super) struct Answer {
     pub chosen: bool,
 }
 
-pub(super) fn poll(
-    id: i64,
-    question: String,
-    closed: bool,
-    total: i32,
-    answers: Vec<Answer>,
-) -> tl::enums::MessageMedia {
-    let words = |text: String| {
-        tl::enums::TextWithEntities::Entities(tl::types::TextWithEntities {
-            text,
-            entities: Vec::new(),
-        })
-    };
+pub(super) fn poll(id: i64, question: String, closed: bool, total: i32, answers: Vec<Answer>) -> tl::enums::MessageMedia {
+    let words = |text: String| tl::enums::TextWithEntities::Entities(tl::types::TextWithEntities { text, entities: Vec::new() });
     let option = |at: usize| at.to_string().into_bytes();
     let results = answers
         .iter()
@@ -214,14 +160,7 @@ pub(super) fn poll(
         .into_iter()
         .enumerate()
         .map(|(at, answer)| {
-            tl::types::PollAnswer {
-                text: words(answer.text),
-                option: option(at),
-                media: None,
-                added_by: None,
-                date: None,
-            }
-            .into()
+            tl::types::PollAnswer { text: words(answer.text), option: option(at), media: None, added_by: None, date: None }.into()
         })
         .collect();
     let poll = tl::types::Poll {
@@ -254,37 +193,18 @@ pub(super) fn poll(
         solution_entities: None,
         solution_media: None,
     };
-    tl::types::MessageMediaPoll {
-        poll: poll.into(),
-        results: results.into(),
-        attached_media: None,
-    }
-    .into()
+    tl::types::MessageMediaPoll { poll: poll.into(), results: results.into(), attached_media: None }.into()
 }
 
 pub(super) fn point(lat: f64, long: f64) -> tl::enums::GeoPoint {
-    tl::types::GeoPoint {
-        long,
-        lat,
-        access_hash: 0,
-        accuracy_radius: None,
-    }
-    .into()
+    tl::types::GeoPoint { long, lat, access_hash: 0, accuracy_radius: None }.into()
 }
 
 pub(super) fn place(lat: f64, long: f64) -> tl::enums::MessageMedia {
-    tl::types::MessageMediaGeo {
-        geo: point(lat, long),
-    }
-    .into()
+    tl::types::MessageMediaGeo { geo: point(lat, long) }.into()
 }
 
-pub(super) fn venue(
-    lat: f64,
-    long: f64,
-    title: String,
-    address: String,
-) -> tl::enums::MessageMedia {
+pub(super) fn venue(lat: f64, long: f64, title: String, address: String) -> tl::enums::MessageMedia {
     tl::types::MessageMediaVenue {
         geo: point(lat, long),
         title,
@@ -296,30 +216,12 @@ pub(super) fn venue(
     .into()
 }
 
-pub(super) fn contact(
-    phone_number: String,
-    first_name: String,
-    last_name: String,
-    user_id: i64,
-) -> tl::enums::MessageMedia {
-    tl::types::MessageMediaContact {
-        phone_number,
-        first_name,
-        last_name,
-        vcard: String::new(),
-        user_id,
-    }
-    .into()
+pub(super) fn contact(phone_number: String, first_name: String, last_name: String, user_id: i64) -> tl::enums::MessageMedia {
+    tl::types::MessageMediaContact { phone_number, first_name, last_name, vcard: String::new(), user_id }.into()
 }
 
 /// A link's preview.
-pub(super) fn web_page(
-    id: i64,
-    url: &str,
-    site_name: &str,
-    title: &str,
-    description: &str,
-) -> tl::enums::MessageMedia {
+pub(super) fn web_page(id: i64, url: &str, site_name: &str, title: &str, description: &str) -> tl::enums::MessageMedia {
     let page = tl::types::WebPage {
         has_large_media: false,
         video_cover_photo: false,

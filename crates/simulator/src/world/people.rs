@@ -22,14 +22,7 @@ pub struct Person {
 impl Person {
     /// A user with a name only.
     pub fn named(id: i64, first_name: &str) -> Self {
-        Person {
-            id,
-            first_name: first_name.to_owned(),
-            last_name: None,
-            username: None,
-            bot: false,
-            deleted: false,
-        }
+        Person { id, first_name: first_name.to_owned(), last_name: None, username: None, bot: false, deleted: false }
     }
 
     /// The user as an answer's `users` tells them.
@@ -141,11 +134,8 @@ pub(super) fn signature(seed: u64, n: u64) -> String {
 fn name(seed: u64, n: u64) -> (&'static str, &'static str) {
     // A family name from another culture now and then is life.
     let first = NAMES[usize::try_from(n % NAMES.len() as u64).unwrap_or(0)];
-    let last = if n < NAMES.len() as u64 {
-        first
-    } else {
-        NAMES[usize::try_from(mix(seed, n, 1, 77) % NAMES.len() as u64).unwrap_or(0)]
-    };
+    let last =
+        if n < NAMES.len() as u64 { first } else { NAMES[usize::try_from(mix(seed, n, 1, 77) % NAMES.len() as u64).unwrap_or(0)] };
     (first.0, last.1)
 }
 

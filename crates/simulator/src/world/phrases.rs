@@ -28,13 +28,7 @@ pub(super) const SHIPS: [&str; 12] = [
 pub(super) const EMOJI: [&str; 10] = ["🚢", "⚓️", "🌊", "🐟", "👨‍👩‍👧", "☀️", "🌧", "🎣", "🇳🇴", "📦"];
 
 pub(super) const ENGLISH: Phrases = Phrases {
-    headlines: &[
-        "Harbour log",
-        "Weather warning",
-        "Fish market",
-        "Notice to skippers",
-        "Night shift",
-    ],
+    headlines: &["Harbour log", "Weather warning", "Fish market", "Notice to skippers", "Night shift"],
     sentences: &[
         "The {ship} came in at dawn with {n} containers and is unloading at {place}.",
         "Fog over {place}: visibility below {n} metres, the pilot boat waits outside.",
@@ -45,29 +39,12 @@ pub(super) const ENGLISH: Phrases = Phrases {
         "We counted {n} seals on the breakwater near {place} this morning.",
         "Please keep the quay at {place} free for the lifeboat.",
     ],
-    places: &[
-        "Pier 4",
-        "the old lighthouse",
-        "the north basin",
-        "the fish hall",
-        "the customs quay",
-    ],
-    hashtags: &[
-        "#harbour",
-        "#arrivals",
-        "#weather",
-        "#fishing",
-        "#tide_table",
-    ],
+    places: &["Pier 4", "the old lighthouse", "the north basin", "the fish hall", "the customs quay"],
+    hashtags: &["#harbour", "#arrivals", "#weather", "#fishing", "#tide_table"],
 };
 
 pub(super) const RUSSIAN: Phrases = Phrases {
-    headlines: &[
-        "Журнал порта",
-        "Штормовое предупреждение",
-        "Рыбный рынок",
-        "Объявление",
-    ],
+    headlines: &["Журнал порта", "Штормовое предупреждение", "Рыбный рынок", "Объявление"],
     sentences: &[
         "Судно «{ship}» пришло на рассвете и разгружает {n} контейнеров, место — {place}.",
         "Туман над гаванью, видимость меньше {n} метров, {place} закрыт.",
@@ -76,12 +53,7 @@ pub(super) const RUSSIAN: Phrases = Phrases {
         "Кто-нибудь видел капитана «{ship}»? Его ждёт {place}.",
         "Завтра паром отходит на {n} минут раньше из-за отлива.",
     ],
-    places: &[
-        "третий причал",
-        "старый маяк",
-        "северный док",
-        "таможенный пирс",
-    ],
+    places: &["третий причал", "старый маяк", "северный док", "таможенный пирс"],
     hashtags: &["#порт", "#погода", "#рыбалка", "#расписание"],
 };
 

@@ -18,11 +18,7 @@ pub(super) fn jpeg(number: u64) -> Vec<u8> {
     let drawn = draw(number);
     let mut file = vec![0xff, 0xd8];
     // JFIF 1.1, square pixels.
-    segment(
-        &mut file,
-        0xe0,
-        &[b'J', b'F', b'I', b'F', 0, 1, 1, 0, 0, 1, 0, 1, 0, 0],
-    );
+    segment(&mut file, 0xe0, &[b'J', b'F', b'I', b'F', 0, 1, 1, 0, 0, 1, 0, 1, 0, 0]);
     let padding = size(number).saturating_sub(file.len() + drawn.len() + 4);
     segment(&mut file, 0xfe, &vec![b' '; padding]);
     file.extend(drawn);
@@ -43,41 +39,22 @@ fn draw(number: u64) -> Vec<u8> {
     frame.extend([1, 1, 0x11, 0]);
     segment(&mut file, 0xc0, &frame);
     // Nine codes of four bits: a difference's length in bits. One code of one bit: end of block.
-    segment(
-        &mut file,
-        0xc4,
-        &[
-            0x00, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8,
-        ],
-    );
-    segment(
-        &mut file,
-        0xc4,
-        &[0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    );
+    segment(&mut file, 0xc4, &[0x00, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    segment(&mut file, 0xc4, &[0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     segment(&mut file, 0xda, &[1, 1, 0x00, 0, 63, 0]);
 
-    let mut bits = Bits {
-        file,
-        held: 0,
-        count: 0,
-    };
+    let mut bits = Bits { file, held: 0, count: 0 };
     let mut before = 0;
     for block in 0..(WIDTH / 8) * (HEIGHT / 8) {
         let (x, y) = (block % (WIDTH / 8), block / (WIDTH / 8));
-        let noise =
-            i32::try_from(mix(number, u64::from(block.unsigned_abs()), 0, 3) % 48).unwrap_or(0);
+        let noise = i32::try_from(mix(number, u64::from(block.unsigned_abs()), 0, 3) % 48).unwrap_or(0);
         // A gradient whose slope is the photo's own, and noise.
         let level = (x * (number % 5) as i32 + y * (number % 3) as i32 + noise) % 200 - 100;
         let difference: i32 = level - before;
         before = level;
         let length = 32 - difference.unsigned_abs().leading_zeros();
         bits.push(length, 4);
-        let value = if difference < 0 {
-            difference - 1
-        } else {
-            difference
-        };
+        let value = if difference < 0 { difference - 1 } else { difference };
         bits.push((value as u32) & ((1 << length) - 1), length);
         bits.push(0, 1);
     }

@@ -29,9 +29,7 @@ pub(super) struct LeftOut {
 
 impl Stored {
     /// Keeps messages; of two with one id, the later. Gives how many were left out.
-    pub fn new(
-        messages: impl IntoIterator<Item = (i32, i32, tl::enums::Message)>,
-    ) -> (Self, LeftOut) {
+    pub fn new(messages: impl IntoIterator<Item = (i32, i32, tl::enums::Message)>) -> (Self, LeftOut) {
         let mut stored = Stored::default();
         let mut unreadable = 0;
         for (id, date, message) in messages {
@@ -43,12 +41,7 @@ impl Stored {
                 unreadable += 1;
                 continue;
             }
-            stored.entries.push(Entry {
-                id,
-                date,
-                start,
-                end: stored.bytes.len(),
-            });
+            stored.entries.push(Entry { id, date, start, end: stored.bytes.len() });
         }
         let told = stored.entries.len();
         // The sort is stable: reversed first, the later of two comes first and stays.
@@ -56,13 +49,7 @@ impl Stored {
         stored.entries.sort_by_key(|entry| entry.id);
         stored.entries.dedup_by_key(|entry| entry.id);
         let doubled = u64::try_from(told - stored.entries.len()).unwrap_or(u64::MAX);
-        (
-            stored,
-            LeftOut {
-                doubled,
-                unreadable,
-            },
-        )
+        (stored, LeftOut { doubled, unreadable })
     }
 
     pub fn count(&self) -> usize {
@@ -99,16 +86,11 @@ impl Stored {
     pub fn first_id_at(&self, date: i32) -> i32 {
         // Ids and dates grow together, apart from imported messages.
         let at = self.entries.partition_point(|entry| entry.date < date);
-        self.entries
-            .get(at)
-            .map_or_else(|| self.last_id().saturating_add(1), |entry| entry.id)
+        self.entries.get(at).map_or_else(|| self.last_id().saturating_add(1), |entry| entry.id)
     }
 
     fn find(&self, id: i32) -> Option<Entry> {
-        self.entries
-            .binary_search_by_key(&id, |entry| entry.id)
-            .ok()
-            .map(|at| self.entries[at])
+        self.entries.binary_search_by_key(&id, |entry| entry.id).ok().map(|at| self.entries[at])
     }
 }
 
@@ -127,50 +109,22 @@ mod tests {
     fn a_poll_is_told_again_as_it_was() {
         let (id, date, mut message) = post(3, "");
         if let tl::enums::Message::Message(message) = &mut message {
-            let answer = crate::world::media::Answer {
-                text: "a".to_owned(),
-                voters: 1,
-                chosen: true,
-            };
-            message.media = Some(crate::world::media::poll(
-                9,
-                "?".to_owned(),
-                false,
-                1,
-                vec![answer],
-            ));
+            let answer = crate::world::media::Answer { text: "a".to_owned(), voters: 1, chosen: true };
+            message.media = Some(crate::world::media::poll(9, "?".to_owned(), false, 1, vec![answer]));
         }
         let bytes = message.to_bytes();
         assert_eq!(tl::enums::Message::from_bytes(&bytes), Ok(message.clone()));
-        assert_eq!(
-            Stored::new([(id, date, message.clone())]).0.message(id),
-            Some(message)
-        );
+        assert_eq!(Stored::new([(id, date, message.clone())]).0.message(id), Some(message));
     }
 
     #[test]
     fn of_two_messages_with_one_id_the_later_stays() {
         let (stored, left_out) = Stored::new([post(5, "a"), post(2, "b"), post(5, "c")]);
-        assert_eq!(
-            left_out,
-            LeftOut {
-                doubled: 1,
-                unreadable: 0
-            }
-        );
+        assert_eq!(left_out, LeftOut { doubled: 1, unreadable: 0 });
         assert_eq!(stored.ids_from(0).collect::<Vec<_>>(), [2, 5]);
-        let Some(tl::enums::Message::Message(message)) = stored.message(5) else {
-            panic!("5 is kept")
-        };
+        let Some(tl::enums::Message::Message(message)) = stored.message(5) else { panic!("5 is kept") };
         assert_eq!(message.message, "c");
-        assert_eq!(
-            (
-                stored.first_id_at(20),
-                stored.first_id_at(21),
-                stored.first_id_at(51)
-            ),
-            (2, 5, 6)
-        );
+        assert_eq!((stored.first_id_at(20), stored.first_id_at(21), stored.first_id_at(51)), (2, 5, 6));
         assert_eq!(stored.ids_below(5).collect::<Vec<_>>(), [2]);
     }
 }

@@ -72,10 +72,7 @@ impl Composer {
 
     /// The text, and its entities if there are any.
     pub fn finish(self) -> (String, Option<Vec<tl::enums::MessageEntity>>) {
-        (
-            self.text,
-            (!self.entities.is_empty()).then_some(self.entities),
-        )
+        (self.text, (!self.entities.is_empty()).then_some(self.entities))
     }
 }
 
@@ -92,45 +89,20 @@ fn entity(offset: i32, length: i32, mark: Mark) -> tl::enums::MessageEntity {
         Mark::Underline => t::MessageEntityUnderline { offset, length }.into(),
         Mark::Strike => t::MessageEntityStrike { offset, length }.into(),
         Mark::Code => t::MessageEntityCode { offset, length }.into(),
-        Mark::Pre { language } => t::MessageEntityPre {
-            offset,
-            length,
-            language,
-        }
-        .into(),
+        Mark::Pre { language } => t::MessageEntityPre { offset, length, language }.into(),
         Mark::Spoiler => t::MessageEntitySpoiler { offset, length }.into(),
-        Mark::Blockquote { collapsed } => t::MessageEntityBlockquote {
-            collapsed,
-            offset,
-            length,
-        }
-        .into(),
+        Mark::Blockquote { collapsed } => t::MessageEntityBlockquote { collapsed, offset, length }.into(),
         Mark::Hashtag => t::MessageEntityHashtag { offset, length }.into(),
         Mark::Cashtag => t::MessageEntityCashtag { offset, length }.into(),
         Mark::Mention => t::MessageEntityMention { offset, length }.into(),
-        Mark::MentionName { user_id } => t::MessageEntityMentionName {
-            offset,
-            length,
-            user_id,
-        }
-        .into(),
+        Mark::MentionName { user_id } => t::MessageEntityMentionName { offset, length, user_id }.into(),
         Mark::BotCommand => t::MessageEntityBotCommand { offset, length }.into(),
         Mark::Url => t::MessageEntityUrl { offset, length }.into(),
-        Mark::TextUrl { url } => t::MessageEntityTextUrl {
-            offset,
-            length,
-            url,
-        }
-        .into(),
+        Mark::TextUrl { url } => t::MessageEntityTextUrl { offset, length, url }.into(),
         Mark::Email => t::MessageEntityEmail { offset, length }.into(),
         Mark::Phone => t::MessageEntityPhone { offset, length }.into(),
         Mark::BankCard => t::MessageEntityBankCard { offset, length }.into(),
-        Mark::CustomEmoji { document_id } => t::MessageEntityCustomEmoji {
-            offset,
-            length,
-            document_id,
-        }
-        .into(),
+        Mark::CustomEmoji { document_id } => t::MessageEntityCustomEmoji { offset, length, document_id }.into(),
         Mark::Unknown => t::MessageEntityUnknown { offset, length }.into(),
     }
 }
@@ -142,25 +114,12 @@ mod tests {
     #[test]
     fn offsets_count_utf16_units() {
         let mut composer = Composer::default();
-        composer
-            .say("🚢港")
-            .mark("你好👋", Mark::Bold)
-            .say(" ")
-            .mark("#標籤", Mark::Hashtag)
-            .mark("", Mark::Italic);
+        composer.say("🚢港").mark("你好👋", Mark::Bold).say(" ").mark("#標籤", Mark::Hashtag).mark("", Mark::Italic);
         let (text, entities) = composer.finish();
         assert_eq!(text, "🚢港你好👋 #標籤");
         let wanted: Vec<tl::enums::MessageEntity> = vec![
-            tl::types::MessageEntityBold {
-                offset: 3,
-                length: 4,
-            }
-            .into(),
-            tl::types::MessageEntityHashtag {
-                offset: 8,
-                length: 3,
-            }
-            .into(),
+            tl::types::MessageEntityBold { offset: 3, length: 4 }.into(),
+            tl::types::MessageEntityHashtag { offset: 8, length: 3 }.into(),
         ];
         assert_eq!(entities, Some(wanted));
     }

@@ -63,20 +63,14 @@ impl Truth {
     pub fn of(chat_id: i64, message: &tl::enums::Message) -> Option<Truth> {
         let content = Content::of(chat_id, message)?;
         let content_hash = Self::hash_of(&content);
-        Some(Truth {
-            content,
-            content_hash,
-        })
+        Some(Truth { content, content_hash })
     }
 
     /// SHA-256 in hex over the content as JSON with fixed order of fields.
     pub fn hash_of(content: &Content) -> String {
         // A struct of numbers and strings always serialises.
         let json = serde_json::to_vec(content).unwrap_or_default();
-        Sha256::digest(json)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -115,10 +109,7 @@ impl Content {
     pub fn of_document(document: &Value) -> Result<Content, String> {
         let number = |name: &str| match document.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => value
-                .as_i64()
-                .map(Some)
-                .ok_or_else(|| format!("`{name}` is no whole number")),
+            Some(value) => value.as_i64().map(Some).ok_or_else(|| format!("`{name}` is no whole number")),
         };
         let date = |name: &str| match document.get(name) {
             Some(Value::String(text)) => match chrono::DateTime::parse_from_rfc3339(text) {
@@ -129,37 +120,23 @@ impl Content {
         };
         let message_number = |name: &str| match number(name)? {
             None => Ok(None),
-            Some(number) => i32::try_from(number)
-                .map(Some)
-                .map_err(|_| format!("`{name}` is no message id")),
+            Some(number) => i32::try_from(number).map(Some).map_err(|_| format!("`{name}` is no message id")),
         };
         let service = match document.get("service") {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => Some(name.clone()),
-            Some(service) => Some(
-                service
-                    .get("action")
-                    .and_then(Value::as_str)
-                    .ok_or("`service` has no `action`")?
-                    .to_owned(),
-            ),
+            Some(service) => Some(service.get("action").and_then(Value::as_str).ok_or("`service` has no `action`")?.to_owned()),
         };
         let media_type = match document.get("media_type") {
             None | Some(Value::Null) => None,
-            Some(kind) => {
-                Some(Media::deserialize(kind).map_err(|error| format!("`media_type`: {error}"))?)
-            }
+            Some(kind) => Some(Media::deserialize(kind).map_err(|error| format!("`media_type`: {error}"))?),
         };
         Ok(Content {
             chat_id: number("chat_id")?.ok_or("`chat_id` is missing")?,
             message_id: message_number("message_id")?.ok_or("`message_id` is missing")?,
             date: date("date")?.ok_or("`date` is missing")?,
             edit_date: date("edit_date")?,
-            text: document
-                .get("text")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+            text: document.get("text").and_then(Value::as_str).unwrap_or_default().to_owned(),
             from_user_id: number("from_user_id")?,
             reply_to_message_id: message_number("reply_to_message_id")?,
             media_type,
@@ -190,9 +167,7 @@ impl Media {
             M::Empty => return None,
             M::Photo(_) => Media::Photo,
             M::Document(media) => match &media.document {
-                Some(tl::enums::Document::Document(document)) => {
-                    Media::of_document(&document.attributes)
-                }
+                Some(tl::enums::Document::Document(document)) => Media::of_document(&document.attributes),
                 _ if media.round => Media::VideoNote,
                 _ if media.voice => Media::Voice,
                 _ if media.video => Media::Video,
@@ -206,12 +181,9 @@ impl Media {
             M::Poll(_) => Media::Poll,
             M::Dice(_) => Media::Dice,
             M::Story(_) => Media::Story,
-            M::Unsupported
-            | M::Giveaway(_)
-            | M::GiveawayResults(_)
-            | M::PaidMedia(_)
-            | M::ToDo(_)
-            | M::VideoStream(_) => Media::Unsupported,
+            M::Unsupported | M::Giveaway(_) | M::GiveawayResults(_) | M::PaidMedia(_) | M::ToDo(_) | M::VideoStream(_) => {
+                Media::Unsupported
+            }
         })
     }
 
@@ -265,12 +237,7 @@ mod tests {
                 document["service"] = serde_json::json!({ "action": name });
             }
             let content = Content::of_document(&document).expect("is complete");
-            assert_eq!(
-                Truth::hash_of(&content),
-                truth.content_hash,
-                "message {}",
-                truth.content.message_id
-            );
+            assert_eq!(Truth::hash_of(&content), truth.content_hash, "message {}", truth.content.message_id);
         }
     }
 
@@ -293,13 +260,8 @@ mod tests {
 
     #[test]
     fn actions_are_named_as_in_the_schema() {
-        assert_eq!(
-            action_name(&tl::enums::MessageAction::PinMessage),
-            "pin_message"
-        );
-        let create = tl::types::MessageActionChannelCreate {
-            title: "a (b)".to_owned(),
-        };
+        assert_eq!(action_name(&tl::enums::MessageAction::PinMessage), "pin_message");
+        let create = tl::types::MessageActionChannelCreate { title: "a (b)".to_owned() };
         assert_eq!(action_name(&create.into()), "channel_create");
     }
 }

@@ -7,10 +7,7 @@ use super::chat::{Chat, ChatKind};
 /// A marked id as a peer.
 pub(super) fn peer(marked: i64) -> tl::enums::Peer {
     if marked <= -1_000_000_000_000 {
-        tl::types::PeerChannel {
-            channel_id: -1_000_000_000_000 - marked,
-        }
-        .into()
+        tl::types::PeerChannel { channel_id: -1_000_000_000_000 - marked }.into()
     } else if marked < 0 {
         tl::types::PeerChat { chat_id: -marked }.into()
     } else {
@@ -66,9 +63,7 @@ pub fn peers_of(message: &tl::enums::Message) -> Vec<i64> {
 
 fn reply_peer(header: Option<&tl::enums::MessageReplyHeader>) -> Option<i64> {
     match header {
-        Some(tl::enums::MessageReplyHeader::Header(header)) => {
-            header.reply_to_peer_id.as_ref().map(marked)
-        }
+        Some(tl::enums::MessageReplyHeader::Header(header)) => header.reply_to_peer_id.as_ref().map(marked),
         _ => None,
     }
 }
@@ -129,12 +124,7 @@ pub(super) fn message(chat: i64, id: i32, date: i32) -> tl::types::Message {
 }
 
 /// A service message.
-pub(super) fn service(
-    chat: i64,
-    id: i32,
-    date: i32,
-    action: tl::enums::MessageAction,
-) -> tl::types::MessageService {
+pub(super) fn service(chat: i64, id: i32, date: i32, action: tl::enums::MessageAction) -> tl::types::MessageService {
     tl::types::MessageService {
         out: false,
         mentioned: false,
@@ -177,11 +167,7 @@ pub(super) fn reply(id: i32, elsewhere: Option<tl::enums::Peer>) -> tl::enums::M
 }
 
 /// A forward whose origin is a peer, or only a name.
-pub(super) fn forward(
-    from: Option<tl::enums::Peer>,
-    name: Option<String>,
-    date: i32,
-) -> tl::types::MessageFwdHeader {
+pub(super) fn forward(from: Option<tl::enums::Peer>, name: Option<String>, date: i32) -> tl::types::MessageFwdHeader {
     tl::types::MessageFwdHeader {
         imported: false,
         saved_out: false,
@@ -203,14 +189,7 @@ pub(super) fn forward(
 pub(super) fn reactions(counts: Vec<(tl::enums::Reaction, i32)>) -> tl::enums::MessageReactions {
     let results = counts
         .into_iter()
-        .map(|(reaction, count)| {
-            tl::types::ReactionCount {
-                chosen_order: None,
-                reaction,
-                count,
-            }
-            .into()
-        })
+        .map(|(reaction, count)| tl::types::ReactionCount { chosen_order: None, reaction, count }.into())
         .collect();
     tl::types::MessageReactions {
         min: false,
@@ -244,11 +223,7 @@ pub(super) fn group(chat: &Chat, photo: tl::enums::ChatPhoto) -> tl::enums::Chat
     .into()
 }
 
-pub(super) fn channel(
-    chat: &Chat,
-    photo: tl::enums::ChatPhoto,
-    access_hash: i64,
-) -> tl::enums::Chat {
+pub(super) fn channel(chat: &Chat, photo: tl::enums::ChatPhoto, access_hash: i64) -> tl::enums::Chat {
     tl::types::Channel {
         creator: false,
         left: false,

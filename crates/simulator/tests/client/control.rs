@@ -9,19 +9,9 @@ use super::*;
 
 /// Runs a command of the binary.
 async fn run(arguments: &[&str]) -> Output {
-    let arguments: Vec<String> = arguments
-        .iter()
-        .map(|&argument| argument.to_owned())
-        .collect();
-    let command = move || {
-        Command::new(env!("CARGO_BIN_EXE_telekeep-simulator"))
-            .args(arguments)
-            .output()
-    };
-    tokio::task::spawn_blocking(command)
-        .await
-        .expect("no panic")
-        .expect("runs")
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let command = move || Command::new(env!("CARGO_BIN_EXE_telekeep-simulator")).args(arguments).output();
+    tokio::task::spawn_blocking(command).await.expect("no panic").expect("runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -32,8 +22,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("telekeep-simulator-{name}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("telekeep-simulator-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("creates");
         Self(path)
     }
@@ -58,17 +47,11 @@ fn documents(simulator: &Simulator, chat: i64) -> Vec<Value> {
         .iter()
         .map(|truth| {
             let content = &truth.content;
-            let date =
-                |unix: i64| chrono::DateTime::from_timestamp(unix, 0).map(|date| date.to_rfc3339());
+            let date = |unix: i64| chrono::DateTime::from_timestamp(unix, 0).map(|date| date.to_rfc3339());
             let mut document = serde_json::to_value(content).expect("serialises");
             document["date"] = json!(date(content.date));
             document["edit_date"] = json!(content.edit_date.and_then(date));
-            document["service"] = json!(
-                content
-                    .service
-                    .as_ref()
-                    .map(|action| json!({ "action": action }))
-            );
+            document["service"] = json!(content.service.as_ref().map(|action| json!({ "action": action })));
             document["views"] = json!(17);
             document
         })
@@ -76,10 +59,7 @@ fn documents(simulator: &Simulator, chat: i64) -> Vec<Value> {
 }
 
 fn ndjson(documents: &[Value]) -> String {
-    documents
-        .iter()
-        .map(|document| format!("{document}\n"))
-        .collect()
+    documents.iter().map(|document| format!("{document}\n")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,66 +70,24 @@ async fn compare_accepts_the_truth_and_names_what_differs() {
     let mut told = documents(&simulator, quay);
     let url = simulator.control_url();
 
-    let output = run(&[
-        "compare",
-        "--control",
-        &url,
-        &folder.file("same.ndjson", &ndjson(&told)),
-    ])
-    .await;
-    assert!(
-        output.status.success(),
-        "{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
+    let output = run(&["compare", "--control", &url, &folder.file("same.ndjson", &ndjson(&told))]).await;
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert!(text(&output.stdout).contains("ids and content equal the truth"));
 
     let gone = told.remove(3)["message_id"].clone();
     told[10]["text"] = json!("changed");
     let changed = told[10]["message_id"].clone();
-    let output = run(&[
-        "compare",
-        "--control",
-        &url,
-        &folder.file("other.ndjson", &ndjson(&told)),
-    ])
-    .await;
+    let output = run(&["compare", "--control", &url, &folder.file("other.ndjson", &ndjson(&told))]).await;
     assert_eq!(output.status.code(), Some(1));
     let line = text(&output.stdout);
-    assert!(
-        line.contains(&format!(
-            "1 missing ({gone}); 1 different content ({changed})"
-        )),
-        "{line}"
-    );
+    assert!(line.contains(&format!("1 missing ({gone}); 1 different content ({changed})")), "{line}");
 
-    let output = run(&[
-        "compare",
-        "--control",
-        &url,
-        &folder.file("cut.ndjson", "{\"chat_id\": -1"),
-    ])
-    .await;
+    let output = run(&["compare", "--control", &url, &folder.file("cut.ndjson", "{\"chat_id\": -1")]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        text(&output.stderr).contains("cut.ndjson: line 1: "),
-        "{}",
-        text(&output.stderr)
-    );
-    let output = run(&[
-        "compare",
-        "--control",
-        "http://127.0.0.1:1",
-        &folder.file("x.ndjson", &ndjson(&told)),
-    ])
-    .await;
+    assert!(text(&output.stderr).contains("cut.ndjson: line 1: "), "{}", text(&output.stderr));
+    let output = run(&["compare", "--control", "http://127.0.0.1:1", &folder.file("x.ndjson", &ndjson(&told))]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        text(&output.stderr).contains("not reachable"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("not reachable"), "{}", text(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,24 +95,10 @@ async fn account_writes_the_session_file_of_a_served_world() {
     let simulator = simulator().await;
     let folder = Folder::new("account");
     let path = folder.file("session.json", "");
-    let output = run(&[
-        "account",
-        "keeper",
-        "--control",
-        &simulator.control_url(),
-        "--output",
-        &path,
-    ])
-    .await;
+    let output = run(&["account", "keeper", "--control", &simulator.control_url(), "--output", &path]).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let session: Value =
-        serde_json::from_slice(&std::fs::read(&path).expect("reads")).expect("JSON");
-    let keys: Vec<_> = session
-        .as_object()
-        .expect("an object")
-        .keys()
-        .cloned()
-        .collect();
+    let session: Value = serde_json::from_slice(&std::fs::read(&path).expect("reads")).expect("JSON");
+    let keys: Vec<_> = session.as_object().expect("an object").keys().cloned().collect();
     assert_eq!(keys, ["address", "dc", "key", "port", "user_id"]);
     let session: SessionFile = serde_json::from_value(session).expect("a session file");
     assert_eq!(session, simulator.account("keeper").expect("an account"));

@@ -12,31 +12,18 @@ use super::{Loading, attachment};
 pub(super) fn read(loading: &mut Loading, fields: &mut Fields, date: i32) -> Action {
     let name = fields.text("action").unwrap_or_default();
     match name.as_str() {
-        "create_channel" => tl::types::MessageActionChannelCreate {
-            title: title(fields),
-        }
-        .into(),
+        "create_channel" => tl::types::MessageActionChannelCreate { title: title(fields) }.into(),
         "create_group" => {
             let users = members(loading, fields);
-            tl::types::MessageActionChatCreate {
-                title: title(fields),
-                users,
-            }
-            .into()
+            tl::types::MessageActionChatCreate { title: title(fields), users }.into()
         }
-        "edit_group_title" => tl::types::MessageActionChatEditTitle {
-            title: title(fields),
-        }
-        .into(),
+        "edit_group_title" => tl::types::MessageActionChatEditTitle { title: title(fields) }.into(),
         "edit_group_photo" => match attachment::photo(loading, fields, date) {
             Some(photo) => tl::types::MessageActionChatEditPhoto { photo }.into(),
             None => custom(loading, &name, fields),
         },
         "delete_group_photo" => Action::ChatDeletePhoto,
-        "invite_members" => tl::types::MessageActionChatAddUser {
-            users: members(loading, fields),
-        }
-        .into(),
+        "invite_members" => tl::types::MessageActionChatAddUser { users: members(loading, fields) }.into(),
         "remove_members" => match members(loading, fields).first() {
             Some(&user_id) => tl::types::MessageActionChatDeleteUser { user_id }.into(),
             None => custom(loading, &name, fields),
@@ -48,11 +35,7 @@ pub(super) fn read(loading: &mut Loading, fields: &mut Fields, date: i32) -> Act
         "join_group_by_request" => Action::ChatJoinedByRequest,
         "migrate_from_group" => {
             // The export does not tell the group's id.
-            tl::types::MessageActionChannelMigrateFrom {
-                title: title(fields),
-                chat_id: 0,
-            }
-            .into()
+            tl::types::MessageActionChannelMigrateFrom { title: title(fields), chat_id: 0 }.into()
         }
         "pin_message" => Action::PinMessage,
         "clear_history" => Action::HistoryClear,
@@ -68,32 +51,16 @@ pub(super) fn read(loading: &mut Loading, fields: &mut Fields, date: i32) -> Act
                 _ => None,
             };
             let duration = fields.int("duration_seconds");
-            tl::types::MessageActionPhoneCall {
-                video: false,
-                call_id: date.into(),
-                reason,
-                duration,
-            }
-            .into()
+            tl::types::MessageActionPhoneCall { video: false, call_id: date.into(), reason, duration }.into()
         }
         "set_messages_ttl" => match fields.int("period") {
-            Some(period) => tl::types::MessageActionSetMessagesTtl {
-                period,
-                auto_setting_from: None,
-            }
-            .into(),
+            Some(period) => tl::types::MessageActionSetMessagesTtl { period, auto_setting_from: None }.into(),
             None => custom(loading, &name, fields),
         },
         "topic_created" => {
             let icon_color = fields.int("icon_color").unwrap_or_default();
             let icon_emoji_id = fields.number("icon_emoji_id").filter(|&id| id != 0);
-            tl::types::MessageActionTopicCreate {
-                title_missing: false,
-                title: title(fields),
-                icon_color,
-                icon_emoji_id,
-            }
-            .into()
+            tl::types::MessageActionTopicCreate { title_missing: false, title: title(fields), icon_color, icon_emoji_id }.into()
         }
         "topic_edit" => tl::types::MessageActionTopicEdit {
             title: fields.text("new_title"),
@@ -102,44 +69,24 @@ pub(super) fn read(loading: &mut Loading, fields: &mut Fields, date: i32) -> Act
             hidden: None,
         }
         .into(),
-        "boost_apply" => tl::types::MessageActionBoostApply {
-            boosts: fields.int("boosts").unwrap_or_default(),
-        }
-        .into(),
+        "boost_apply" => tl::types::MessageActionBoostApply { boosts: fields.int("boosts").unwrap_or_default() }.into(),
         _ => custom(loading, &name, fields),
     }
 }
 
 fn custom(loading: &mut Loading, name: &str, fields: &mut Fields) -> Action {
-    loading
-        .notes
-        .add(format!("service action `{name}` (kept as a custom action)"));
+    loading.notes.add(format!("service action `{name}` (kept as a custom action)"));
     let mut values = serde_json::Map::new();
     values.insert("action".to_owned(), Value::String(name.to_owned()));
     // What the rest of the message still needs stays.
-    let needed = [
-        "text",
-        "text_entities",
-        "reactions",
-        "message_id",
-        "reply_to_message_id",
-        "reply_to_peer_id",
-    ];
-    let names: Vec<String> = fields
-        .0
-        .keys()
-        .filter(|name| !needed.contains(&name.as_str()))
-        .cloned()
-        .collect();
+    let needed = ["text", "text_entities", "reactions", "message_id", "reply_to_message_id", "reply_to_peer_id"];
+    let names: Vec<String> = fields.0.keys().filter(|name| !needed.contains(&name.as_str())).cloned().collect();
     for name in names {
         if let Some(value) = fields.take(&name) {
             values.insert(name, value);
         }
     }
-    tl::types::MessageActionCustomAction {
-        message: Value::Object(values).to_string(),
-    }
-    .into()
+    tl::types::MessageActionCustomAction { message: Value::Object(values).to_string() }.into()
 }
 
 fn title(fields: &mut Fields) -> String {
@@ -150,17 +97,10 @@ fn title(fields: &mut Fields) -> String {
 fn members(loading: &mut Loading, fields: &mut Fields) -> Vec<i64> {
     let mut ids = Vec::new();
     for name in fields.list("members").unwrap_or_default() {
-        let known = name.as_str().and_then(|name| {
-            loading
-                .people
-                .values()
-                .find(|person| person.first_name == name)
-        });
+        let known = name.as_str().and_then(|name| loading.people.values().find(|person| person.first_name == name));
         match known {
             Some(person) => ids.push(person.id),
-            None => loading
-                .notes
-                .add("member of a service message without an id"),
+            None => loading.notes.add("member of a service message without an id"),
         }
     }
     ids

@@ -8,41 +8,22 @@ use super::{Loading, words};
 use crate::world::media::{self, File, PhotoSize};
 
 /// Reads a message's media; `None` if it has none.
-pub(super) fn read(
-    loading: &mut Loading,
-    fields: &mut Fields,
-    date: i32,
-) -> Option<tl::enums::MessageMedia> {
+pub(super) fn read(loading: &mut Loading, fields: &mut Fields, date: i32) -> Option<tl::enums::MessageMedia> {
     let ttl = fields.int("self_destruct_period_seconds");
     let spoiler = fields.flag("media_spoiler");
     if let Some(photo) = photo(loading, fields, date) {
         return Some(media::photo_media(photo, spoiler, ttl));
     }
     if let Some(file) = file(loading, fields, date) {
-        return Some(
-            File {
-                spoiler,
-                ttl,
-                ..file
-            }
-            .media(),
-        );
+        return Some(File { spoiler, ttl, ..file }.media());
     }
     if let Some(mut poll) = fields.object("poll") {
         return Some(read_poll(loading, &mut poll, date));
     }
     if let Some(mut place) = fields.object("location_information") {
-        let (lat, long) = (
-            place.float("latitude").unwrap_or_default(),
-            place.float("longitude").unwrap_or_default(),
-        );
+        let (lat, long) = (place.float("latitude").unwrap_or_default(), place.float("longitude").unwrap_or_default());
         if let Some(title) = fields.text("place_name") {
-            return Some(media::venue(
-                lat,
-                long,
-                title,
-                fields.text("address").unwrap_or_default(),
-            ));
+            return Some(media::venue(lat, long, title, fields.text("address").unwrap_or_default()));
         }
         if let Some(period) = fields.int("live_location_period_seconds") {
             let live = tl::types::MessageMediaGeoLive {
@@ -60,12 +41,7 @@ pub(super) fn read(
             loading.notes.add("contact's vcard");
         }
         let mut word = |name: &str| contact.text(name).unwrap_or_default();
-        return Some(media::contact(
-            word("phone_number"),
-            word("first_name"),
-            word("last_name"),
-            0,
-        ));
+        return Some(media::contact(word("phone_number"), word("first_name"), word("last_name"), 0));
     }
     if let Some(title) = fields.text("game_title") {
         let game = tl::types::Game {
@@ -96,13 +72,7 @@ pub(super) fn read(
         };
         return Some(told.into());
     }
-    for name in [
-        "giveaway_information",
-        "giveaway_results",
-        "todo_list",
-        "paid_stars_amount",
-        "story",
-    ] {
+    for name in ["giveaway_information", "giveaway_results", "todo_list", "paid_stars_amount", "story"] {
         if fields.take(name).is_some() {
             loading.notes.add(format!("media `{name}`"));
             return Some(tl::enums::MessageMedia::Unsupported);
@@ -112,23 +82,13 @@ pub(super) fn read(
 }
 
 /// Reads `photo` and its measures.
-pub(super) fn photo(
-    loading: &mut Loading,
-    fields: &mut Fields,
-    date: i32,
-) -> Option<tl::enums::Photo> {
+pub(super) fn photo(loading: &mut Loading, fields: &mut Fields, date: i32) -> Option<tl::enums::Photo> {
     let path = fields.text("photo")?;
     let told = fields.int("photo_file_size");
     let (id, found) = loading.file(&path, date);
-    let bytes = found
-        .and_then(|bytes| i32::try_from(bytes).ok())
-        .or(told)
-        .unwrap_or_default();
-    let size = PhotoSize {
-        width: fields.int("width").unwrap_or_default(),
-        height: fields.int("height").unwrap_or_default(),
-        bytes,
-    };
+    let bytes = found.and_then(|bytes| i32::try_from(bytes).ok()).or(told).unwrap_or_default();
+    let size =
+        PhotoSize { width: fields.int("width").unwrap_or_default(), height: fields.int("height").unwrap_or_default(), bytes };
     Some(media::photo(id, date, size))
 }
 
@@ -155,9 +115,7 @@ fn file(loading: &mut Loading, fields: &mut Fields, date: i32) -> Option<File> {
         }
         Some("sticker") => {
             attributes.push(media::image_size(w, h));
-            attributes.push(media::sticker(
-                &fields.text("sticker_emoji").unwrap_or_default(),
-            ));
+            attributes.push(media::sticker(&fields.text("sticker_emoji").unwrap_or_default()));
         }
         Some("video_file") => attributes.push(media::video(false, seconds, w, h)),
         Some("video_message") => attributes.push(media::video(true, seconds, w, h)),
@@ -167,34 +125,14 @@ fn file(loading: &mut Loading, fields: &mut Fields, date: i32) -> Option<File> {
         }
         Some(audio @ ("voice_message" | "audio_file")) => {
             let voice = audio == "voice_message";
-            attributes.push(media::audio(
-                voice,
-                seconds as i32,
-                fields.text("title"),
-                fields.text("performer"),
-            ));
+            attributes.push(media::audio(voice, seconds as i32, fields.text("title"), fields.text("performer")));
         }
-        Some(other) => loading
-            .notes
-            .add(format!("media type `{other}` (kept as a file)")),
+        Some(other) => loading.notes.add(format!("media type `{other}` (kept as a file)")),
     }
     attributes.extend(name.as_deref().map(media::file_name));
-    let mime_type = fields
-        .text("mime_type")
-        .unwrap_or_else(|| "application/octet-stream".to_owned());
-    let bytes = found
-        .and_then(|bytes| i64::try_from(bytes).ok())
-        .or(told)
-        .unwrap_or_default();
-    Some(File {
-        id,
-        date,
-        mime_type,
-        bytes,
-        attributes,
-        spoiler: false,
-        ttl: None,
-    })
+    let mime_type = fields.text("mime_type").unwrap_or_else(|| "application/octet-stream".to_owned());
+    let bytes = found.and_then(|bytes| i64::try_from(bytes).ok()).or(told).unwrap_or_default();
+    Some(File { id, date, mime_type, bytes, attributes, spoiler: false, ttl: None })
 }
 
 fn read_poll(loading: &mut Loading, poll: &mut Fields, date: i32) -> tl::enums::MessageMedia {
@@ -214,13 +152,7 @@ fn read_poll(loading: &mut Loading, poll: &mut Fields, date: i32) -> tl::enums::
     }
     let question = poll.text("question").unwrap_or_default();
     let id = words::named_file(&format!("poll {date} {question}"));
-    media::poll(
-        id,
-        question,
-        poll.flag("closed"),
-        poll.int("total_voters").unwrap_or_default(),
-        answers,
-    )
+    media::poll(id, question, poll.flag("closed"), poll.int("total_voters").unwrap_or_default(), answers)
 }
 
 impl Loading {
@@ -232,9 +164,7 @@ impl Loading {
             return (words::named_file(&format!("{path} {date}")), None);
         }
         let id = words::named_file(path);
-        let inside = std::path::Path::new(path)
-            .components()
-            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        let inside = std::path::Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if !inside {
             self.notes.add("file outside of the export's folder");
             return (id, None);

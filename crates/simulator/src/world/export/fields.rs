@@ -22,9 +22,7 @@ impl Fields {
     /// A whole number, written as such or as text.
     pub fn number(&mut self, name: &str) -> Option<i64> {
         match self.take(name)? {
-            Value::Number(number) => number
-                .as_i64()
-                .or_else(|| number.as_f64().map(|number| number as i64)),
+            Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(|number| number as i64)),
             Value::String(text) => text.parse().ok(),
             _ => None,
         }
@@ -32,8 +30,7 @@ impl Fields {
 
     /// A whole number in the range of TL's int.
     pub fn int(&mut self, name: &str) -> Option<i32> {
-        self.number(name)
-            .and_then(|number| i32::try_from(number).ok())
+        self.number(name).and_then(|number| i32::try_from(number).ok())
     }
 
     pub fn float(&mut self, name: &str) -> Option<f64> {
@@ -70,11 +67,8 @@ impl Fields {
         match (exact, local) {
             (Some(exact), _) => Some((exact, true)),
             (None, Some(local)) => {
-                let time =
-                    chrono::NaiveDateTime::parse_from_str(&local, "%Y-%m-%dT%H:%M:%S").ok()?;
-                i32::try_from(time.and_utc().timestamp())
-                    .ok()
-                    .map(|time| (time, false))
+                let time = chrono::NaiveDateTime::parse_from_str(&local, "%Y-%m-%dT%H:%M:%S").ok()?;
+                i32::try_from(time.and_utc().timestamp()).ok().map(|time| (time, false))
             }
             (None, None) => None,
         }

@@ -22,9 +22,7 @@ pub(super) fn read(
     };
     let Ok(id @ 1..) = i32::try_from(id) else {
         // A supergroup's export gives the messages of the group it once was ids below zero.
-        loading
-            .notes
-            .add("message of the group before its migration");
+        loading.notes.add("message of the group before its migration");
         return None;
     };
     let Some((date, exact)) = fields.time("date") else {
@@ -32,9 +30,7 @@ pub(super) fn read(
         return None;
     };
     if !exact {
-        loading
-            .notes
-            .add("date without `date_unixtime` (taken as UTC)");
+        loading.notes.add("date without `date_unixtime` (taken as UTC)");
     }
     let told = fields.text("type").unwrap_or_default();
     let message = match told.as_str() {
@@ -53,14 +49,7 @@ pub(super) fn read(
     Some((id, date, message))
 }
 
-fn said(
-    loading: &mut Loading,
-    chat: i64,
-    kind: ChatKind,
-    id: i32,
-    date: i32,
-    fields: &mut Fields,
-) -> tl::enums::Message {
+fn said(loading: &mut Loading, chat: i64, kind: ChatKind, id: i32, date: i32, fields: &mut Fields) -> tl::enums::Message {
     let mut message = wire::message(chat, id, date);
     let sender = sender(loading, chat, kind, fields, "from");
     (message.from_id, message.out, message.post) = (sender.from, sender.out, sender.post);
@@ -74,14 +63,7 @@ fn said(
     message.into()
 }
 
-fn service(
-    loading: &mut Loading,
-    chat: i64,
-    kind: ChatKind,
-    id: i32,
-    date: i32,
-    fields: &mut Fields,
-) -> tl::enums::Message {
+fn service(loading: &mut Loading, chat: i64, kind: ChatKind, id: i32, date: i32, fields: &mut Fields) -> tl::enums::Message {
     let sender = sender(loading, chat, kind, fields, "actor");
     if fields.time("edited").is_some() {
         loading.notes.add("edit of a service message");
@@ -106,13 +88,7 @@ struct Sender {
     post: bool,
 }
 
-fn sender(
-    loading: &mut Loading,
-    chat: i64,
-    kind: ChatKind,
-    fields: &mut Fields,
-    role: &str,
-) -> Sender {
+fn sender(loading: &mut Loading, chat: i64, kind: ChatKind, fields: &mut Fields, role: &str) -> Sender {
     let name = fields.text(role);
     let id = fields.peer(&format!("{role}_id"));
     if let Some(id) = id {
@@ -129,35 +105,20 @@ fn sender(
         }
         // A single private chat's export has no owner: whoever is not the partner is.
         Some(id) if kind == ChatKind::Private && id > 0 && id != chat && id != loading.me => {
-            return Sender {
-                from: Some(wire::peer(id)),
-                out: true,
-                post: false,
-            };
+            return Sender { from: Some(wire::peer(id)), out: true, post: false };
         }
         id => id,
     };
-    Sender {
-        from: from.map(wire::peer),
-        out,
-        post,
-    }
+    Sender { from: from.map(wire::peer), out, post }
 }
 
 fn reply(fields: &mut Fields) -> Option<tl::enums::MessageReplyHeader> {
     let elsewhere = fields.peer("reply_to_peer_id").map(wire::peer);
-    fields
-        .int("reply_to_message_id")
-        .map(|id| wire::reply(id, elsewhere))
+    fields.int("reply_to_message_id").map(|id| wire::reply(id, elsewhere))
 }
 
-fn forward(
-    loading: &mut Loading,
-    fields: &mut Fields,
-    date: i32,
-) -> Option<tl::enums::MessageFwdHeader> {
-    let told =
-        fields.0.contains_key("forwarded_from") || fields.0.contains_key("forwarded_from_id");
+fn forward(loading: &mut Loading, fields: &mut Fields, date: i32) -> Option<tl::enums::MessageFwdHeader> {
+    let told = fields.0.contains_key("forwarded_from") || fields.0.contains_key("forwarded_from_id");
     let name = fields.text("forwarded_from");
     let id = fields.peer("forwarded_from_id");
     let saved = fields.text("saved_from");
@@ -187,13 +148,9 @@ fn reactions(loading: &mut Loading, fields: &mut Fields) -> Option<tl::enums::Me
         let count = reaction.int("count").unwrap_or(1);
         let kind = reaction.text("type").unwrap_or_default();
         let told = match kind.as_str() {
-            "emoji" => tl::types::ReactionEmoji {
-                emoticon: reaction.text("emoji").unwrap_or_default(),
-            }
-            .into(),
+            "emoji" => tl::types::ReactionEmoji { emoticon: reaction.text("emoji").unwrap_or_default() }.into(),
             "custom_emoji" => {
-                let document_id =
-                    words::document(&reaction.text("document_id").unwrap_or_default());
+                let document_id = words::document(&reaction.text("document_id").unwrap_or_default());
                 tl::types::ReactionCustomEmoji { document_id }.into()
             }
             "paid" => tl::enums::Reaction::Paid,

@@ -54,12 +54,8 @@ fn say_piece(words: &mut Composer, mut piece: Fields, notes: &mut Notes) {
         "bold" => Mark::Bold,
         "italic" => Mark::Italic,
         "code" => Mark::Code,
-        "pre" => Mark::Pre {
-            language: piece.text("language").unwrap_or_default(),
-        },
-        "text_link" => Mark::TextUrl {
-            url: piece.text("href").unwrap_or_default(),
-        },
+        "pre" => Mark::Pre { language: piece.text("language").unwrap_or_default() },
+        "text_link" => Mark::TextUrl { url: piece.text("href").unwrap_or_default() },
         "mention_name" => match piece.number("user_id") {
             Some(user_id) if user_id > 0 => Mark::MentionName { user_id },
             _ => {
@@ -71,14 +67,10 @@ fn say_piece(words: &mut Composer, mut piece: Fields, notes: &mut Notes) {
         "cashtag" => Mark::Cashtag,
         "underline" => Mark::Underline,
         "strikethrough" => Mark::Strike,
-        "blockquote" => Mark::Blockquote {
-            collapsed: piece.flag("collapsed"),
-        },
+        "blockquote" => Mark::Blockquote { collapsed: piece.flag("collapsed") },
         "bank_card" => Mark::BankCard,
         "spoiler" => Mark::Spoiler,
-        "custom_emoji" => Mark::CustomEmoji {
-            document_id: document(&piece.text("document_id").unwrap_or_default()),
-        },
+        "custom_emoji" => Mark::CustomEmoji { document_id: document(&piece.text("document_id").unwrap_or_default()) },
         other => {
             notes.add(format!("text entity `{other}`"));
             Mark::Unknown
@@ -94,9 +86,7 @@ pub(super) fn document(told: &str) -> i64 {
 
 /// A stable id for a file that an export knows by its path only.
 pub(super) fn named_file(path: &str) -> i64 {
-    let hash = path
-        .bytes()
-        .fold(0, |hash, byte| mix(hash, byte.into(), 0, 8));
+    let hash = path.bytes().fold(0, |hash, byte| mix(hash, byte.into(), 0, 8));
     // Below the ids of generated files, and above zero.
     i64::try_from(hash >> 2).unwrap_or(1).max(1)
 }

@@ -62,9 +62,7 @@ pub(super) fn has_photo(chat: &Generated, id: i32) -> bool {
 pub(super) fn document(chat: &Generated, id: i32) -> Option<String> {
     (extra(chat, id) == Extra::Document).then(|| {
         let lines = 3 + chat.roll(id, 60) % 40;
-        (0..lines)
-            .map(|line| sentence(chat, id, 61 + line, language(chat, id)) + "\n")
-            .collect()
+        (0..lines).map(|line| sentence(chat, id, 61 + line, language(chat, id)) + "\n").collect()
     })
 }
 
@@ -72,20 +70,10 @@ pub(super) fn document(chat: &Generated, id: i32) -> Option<String> {
 pub(super) fn message(chat: &Generated, id: i32) -> tl::enums::Message {
     let date = chat.date(id);
     let action = match extra(chat, id) {
-        Extra::Created if chat.kind.is_channel() => tl::types::MessageActionChannelCreate {
-            title: chat.title.clone(),
-        }
-        .into(),
-        Extra::Created => tl::types::MessageActionChatCreate {
-            title: chat.title.clone(),
-            users: vec![people::ME],
-        }
-        .into(),
+        Extra::Created if chat.kind.is_channel() => tl::types::MessageActionChannelCreate { title: chat.title.clone() }.into(),
+        Extra::Created => tl::types::MessageActionChatCreate { title: chat.title.clone(), users: vec![people::ME] }.into(),
         Extra::Pinned => MessageAction::PinMessage,
-        Extra::Joined => tl::types::MessageActionChatAddUser {
-            users: vec![people::author(chat.author(id))],
-        }
-        .into(),
+        Extra::Joined => tl::types::MessageActionChatAddUser { users: vec![people::author(chat.author(id))] }.into(),
         extra => return said(chat, id, date, extra),
     };
     let pinned = matches!(action, MessageAction::PinMessage);
@@ -103,17 +91,10 @@ fn said(chat: &Generated, id: i32, date: i32, extra: Extra) -> tl::enums::Messag
     let (from, out, post) = sender(chat, id);
     (message.from_id, message.out, message.post) = (from, out, post);
     message.media = attached(chat, id, date, extra);
-    if !matches!(
-        extra,
-        Extra::Sticker | Extra::Poll | Extra::Place | Extra::Contact
-    ) {
+    if !matches!(extra, Extra::Sticker | Extra::Poll | Extra::Place | Extra::Contact) {
         (message.message, message.entities) = words(chat, id).finish();
     }
-    let replies_per_thousand = if chat.kind == ChatKind::Channel {
-        40
-    } else {
-        220
-    };
+    let replies_per_thousand = if chat.kind == ChatKind::Channel { 40 } else { 220 };
     if chat.roll(id, 5) % 1000 < replies_per_thousand {
         message.reply_to = earlier(chat, id, 25).map(|id| wire::reply(id, None));
     } else if chat.roll(id, 6) % 1000 < 30 {
@@ -136,10 +117,7 @@ fn said(chat: &Generated, id: i32, date: i32, extra: Extra) -> tl::enums::Messag
         let first = chat.roll(id, 14);
         let counts = (0..kinds).map(|n| {
             let emoticon = emoji[((first + n) % 5) as usize].to_owned();
-            (
-                tl::types::ReactionEmoji { emoticon }.into(),
-                small(chat.roll(id, 15 + n) % 90 + 1),
-            )
+            (tl::types::ReactionEmoji { emoticon }.into(), small(chat.roll(id, 15 + n) % 90 + 1))
         });
         message.reactions = Some(wire::reactions(counts.collect()));
     }
@@ -151,21 +129,11 @@ fn sender(chat: &Generated, id: i32) -> (Option<tl::enums::Peer>, bool, bool) {
     match chat.kind {
         ChatKind::Channel => (None, false, true),
         // An administrator who stays anonymous writes as the group.
-        ChatKind::Supergroup if chat.roll(id, 16) % 1000 < 15 => {
-            (Some(wire::peer(chat.chat)), false, false)
-        }
-        ChatKind::Supergroup | ChatKind::Group => (
-            Some(wire::peer(people::author(chat.author(id)))),
-            false,
-            false,
-        ),
+        ChatKind::Supergroup if chat.roll(id, 16) % 1000 < 15 => (Some(wire::peer(chat.chat)), false, false),
+        ChatKind::Supergroup | ChatKind::Group => (Some(wire::peer(people::author(chat.author(id)))), false, false),
         ChatKind::Private => {
             let mine = chat.roll(id, 17).is_multiple_of(2);
-            (
-                Some(wire::peer(if mine { people::ME } else { chat.chat })),
-                mine,
-                false,
-            )
+            (Some(wire::peer(if mine { people::ME } else { chat.chat })), mine, false)
         }
     }
 }
@@ -210,43 +178,25 @@ fn attached(chat: &Generated, id: i32, date: i32, extra: Extra) -> Option<Messag
                 height: picture::HEIGHT,
                 bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
             };
-            media::photo_media(
-                media::photo(chat.file_id(id, PHOTO), date, size),
-                false,
-                None,
-            )
+            media::photo_media(media::photo(chat.file_id(id, PHOTO), date, size), false, None)
         }
         Extra::Document => {
             let bytes = document(chat, id).map_or(0, |text| text.len());
-            file(
-                "text/plain",
-                i64::try_from(bytes).unwrap_or(0),
-                vec![media::file_name(&format!("log-{id}.txt"))],
-            )
+            file("text/plain", i64::try_from(bytes).unwrap_or(0), vec![media::file_name(&format!("log-{id}.txt"))])
         }
         Extra::Sticker => file(
             "image/webp",
             20_000 + i64::from(small(roll % 9_000)),
-            vec![
-                media::image_size(512, 512),
-                media::sticker(chat.pick(id, 24, &phrases::EMOJI)),
-                media::file_name("sticker.webp"),
-            ],
+            vec![media::image_size(512, 512), media::sticker(chat.pick(id, 24, &phrases::EMOJI)), media::file_name("sticker.webp")],
         ),
         Extra::Voice => {
             let seconds = 1 + small(roll % 120);
-            file(
-                "audio/ogg",
-                i64::from(seconds) * 4_000,
-                vec![media::audio(true, seconds, None, None)],
-            )
+            file("audio/ogg", i64::from(seconds) * 4_000, vec![media::audio(true, seconds, None, None)])
         }
         Extra::Video => {
             let seconds = 5 + small(roll % 600);
-            let attributes = vec![
-                media::video(roll.is_multiple_of(5), seconds.into(), 848, 480),
-                media::file_name(&format!("clip-{id}.mp4")),
-            ];
+            let attributes =
+                vec![media::video(roll.is_multiple_of(5), seconds.into(), 848, 480), media::file_name(&format!("clip-{id}.mp4"))];
             file("video/mp4", i64::from(seconds) * 120_000, attributes)
         }
         Extra::Poll => {
@@ -262,34 +212,17 @@ fn attached(chat: &Generated, id: i32, date: i32, extra: Extra) -> Option<Messag
                 })
                 .collect();
             let total = answers.iter().map(|answer| answer.voters).sum();
-            media::poll(
-                chat.file_id(id, 29),
-                sentence(chat, id, 28, language(chat, id)),
-                roll.is_multiple_of(4),
-                total,
-                answers,
-            )
+            media::poll(chat.file_id(id, 29), sentence(chat, id, 28, language(chat, id)), roll.is_multiple_of(4), total, answers)
         }
         Extra::Place => media::place(59.0 + chat.share(id, 25), 10.0 + chat.share(id, 26)),
         Extra::Contact => {
             let author = chat.roll(id, 27);
-            media::contact(
-                format!("+99900{:07}", author % 10_000_000),
-                people::signature(chat.seed, author),
-                String::new(),
-                0,
-            )
+            media::contact(format!("+99900{:07}", author % 10_000_000), people::signature(chat.seed, author), String::new(), 0)
         }
         Extra::WebPage => {
             let words = vocabulary(language(chat, id));
             let title = chat.pick(id, 28, words.headlines);
-            media::web_page(
-                chat.file_id(id, 29),
-                &url(chat, id),
-                "Harbour",
-                title,
-                &sentence(chat, id, 31, language(chat, id)),
-            )
+            media::web_page(chat.file_id(id, 29), &url(chat, id), "Harbour", title, &sentence(chat, id, 31, language(chat, id)))
         }
     })
 }
@@ -300,8 +233,7 @@ fn words(chat: &Generated, id: i32) -> Composer {
     let vocabulary = vocabulary(language);
     let mut text = Composer::default();
     if chat.roll(id, 40) % 100 < 25 {
-        text.mark(chat.pick(id, 41, vocabulary.headlines), Mark::Bold)
-            .say("\n\n");
+        text.mark(chat.pick(id, 41, vocabulary.headlines), Mark::Bold).say("\n\n");
     }
     for n in 0..1 + chat.roll(id, 42) % 3 {
         if n > 0 {
@@ -317,17 +249,13 @@ fn words(chat: &Generated, id: i32) -> Composer {
             text.say("\n").mark(&url(chat, id), Mark::Url);
         }
         8..13 => {
-            text.say(" ").mark(
-                chat.pick(id, 53, vocabulary.headlines),
-                Mark::TextUrl { url: url(chat, id) },
-            );
+            text.say(" ").mark(chat.pick(id, 53, vocabulary.headlines), Mark::TextUrl { url: url(chat, id) });
         }
         13..17 => {
             text.say(" ").mark("@harbour_voice_1", Mark::Mention);
         }
         17..20 => {
-            text.say(" ")
-                .mark(chat.pick(id, 54, vocabulary.places), Mark::Italic);
+            text.say(" ").mark(chat.pick(id, 54, vocabulary.places), Mark::Italic);
         }
         _ => {}
     }
@@ -341,10 +269,7 @@ fn words(chat: &Generated, id: i32) -> Composer {
             if n > 0 {
                 text.say(" ");
             }
-            text.mark(
-                vocabulary.hashtags[((first + n) % vocabulary.hashtags.len() as u64) as usize],
-                Mark::Hashtag,
-            );
+            text.mark(vocabulary.hashtags[((first + n) % vocabulary.hashtags.len() as u64) as usize], Mark::Hashtag);
         }
     }
     text
@@ -355,11 +280,7 @@ fn has_page(chat: &Generated, id: i32) -> bool {
 }
 
 fn url(chat: &Generated, id: i32) -> String {
-    format!(
-        "https://harbour.example/log/{}?tide={}",
-        id,
-        chat.roll(id, 57) % 12
-    )
+    format!("https://harbour.example/log/{}?tide={}", id, chat.roll(id, 57) % 12)
 }
 
 fn sentence(chat: &Generated, id: i32, salt: u64, language: Language) -> String {
@@ -372,11 +293,7 @@ fn sentence(chat: &Generated, id: i32, salt: u64, language: Language) -> String 
 
 fn language(chat: &Generated, id: i32) -> Language {
     // Half in the chat's first language, the rest in all of them.
-    if chat.roll(id, 58).is_multiple_of(2) {
-        chat.languages[0]
-    } else {
-        chat.pick(id, 59, &chat.languages)
-    }
+    if chat.roll(id, 58).is_multiple_of(2) { chat.languages[0] } else { chat.pick(id, 59, &chat.languages) }
 }
 
 fn vocabulary(language: Language) -> &'static Phrases {
@@ -433,11 +350,7 @@ mod tests {
         for chat in world.chats() {
             for id in chat.ids_from(1) {
                 let message = chat.message(id).expect("exists");
-                assert_eq!(
-                    tl::enums::Message::from_bytes(&message.to_bytes()),
-                    Ok(message),
-                    "message {id}"
-                );
+                assert_eq!(tl::enums::Message::from_bytes(&message.to_bytes()), Ok(message), "message {id}");
             }
         }
     }
@@ -455,27 +368,12 @@ mod tests {
             edits += usize::from(content.edit_date.is_some());
             replies += usize::from(content.reply_to_message_id.is_some());
         }
-        for kind in [
-            Media::Photo,
-            Media::Document,
-            Media::Sticker,
-            Media::Voice,
-            Media::Video,
-            Media::Poll,
-            Media::Location,
-        ] {
+        for kind in [Media::Photo, Media::Document, Media::Sticker, Media::Voice, Media::Video, Media::Poll, Media::Location] {
             assert!(media.contains_key(&Some(kind)), "{kind:?} in {media:?}");
         }
         for name in ["channel_create", "pin_message", "chat_add_user"] {
-            assert!(
-                services.contains_key(&Some(name.to_owned())),
-                "{name} in {services:?}"
-            );
+            assert!(services.contains_key(&Some(name.to_owned())), "{name} in {services:?}");
         }
-        assert!(
-            edits > 200 && replies > 500 && authors.len() > 50,
-            "{edits} {replies} {}",
-            authors.len()
-        );
+        assert!(edits > 200 && replies > 500 && authors.len() > 50, "{edits} {replies} {}", authors.len());
     }
 }
