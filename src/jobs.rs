@@ -163,7 +163,7 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
             None => None,
         },
     ) else {
-        return Ok(without_reader(cx, chat, &action, text).await?);
+        return without_reader(cx, chat, &action, text).await;
     };
     if let JobError::Telegram(failed) | JobError::Account(account::Error::Telegram(failed)) = error {
         cx.accounts.learn(reader.account, failed).await?;

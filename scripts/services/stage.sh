@@ -98,7 +98,7 @@ start_simulator() {
     local start=$SECONDS multiple
     telekeep-simulator serve --world "$world" >"$stage/simulator.json" 2>"$stage/simulator.log" 8>&- &
     simulator=$!
-    while ! control=$(jq -er .control "$stage/simulator.json" 2>/dev/null); do
+    while control=$(jq -r .control "$stage/simulator.json" 2>/dev/null) && [ -z "$control" ]; do
         kill -0 "$simulator" 2>/dev/null || { cat "$stage/simulator.log" >&2; fail "the simulator ended"; }
         [ $((SECONDS - start)) -lt 60 ] || fail "the simulator is not ready after a minute"
         sleep 0.1
