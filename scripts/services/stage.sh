@@ -194,11 +194,11 @@ answered() {
 }
 
 # A bar with rate and remaining time; a line now and then where there is no terminal.
-bar() { # DONE SECONDS
+bar() { # DONE SECONDS DONE_AT_THE_START
     local width=30 full rate left text
     full=$(($1 * width / (ids > 0 ? ids : 1)))
     [ "$full" -le "$width" ] || full=$width
-    rate=$(($1 / ($2 > 0 ? $2 : 1)))
+    rate=$((($1 - $3) / ($2 > 0 ? $2 : 1)))
     left=$(((ids - $1) / (rate > 0 ? rate : 1)))
     text=$(printf '[%-*s] %d/%d ids (%d/s, %d s left)' "$width" "$(printf '%*s' "$full" '' | tr ' ' '=')" "$1" "$ids" "$rate" "$left")
     if [ -t 1 ]; then
@@ -219,7 +219,7 @@ interrupt_between() { # FROM TO
         worker_lives
         now=$(answered)
         percent=$((now * 100 / ids))
-        bar "$now" $((SECONDS - start))
+        bar "$now" $((SECONDS - start)) 0
         if [ "$percent" -gt "$2" ]; then
             # An export of one or two pages has no middle.
             [ -n "$export_folder" ] && [ "$ids" -lt 1000 ] || fail "at $percent % already: it was too fast to be killed before $2 %"
@@ -259,11 +259,12 @@ count_down_lease() {
 }
 
 collect_all() {
-    local start=$SECONDS now=0 open
+    local start=$SECONDS now=0 open before
+    before=$(answered)
     while :; do
         worker_lives
         now=$(answered)
-        bar "$now" $((SECONDS - start))
+        bar "$now" $((SECONDS - start)) "$before"
         open=$(telekeep coverage --json | jq '[.chats[] | .missing + .stale] | add // 1')
         if [ "$open" -eq 0 ] && [ "$now" -ge "$((ids * 99 / 100))" ]; then break; fi
         [ $((SECONDS - start)) -lt 150 ] || fail "$open ids are still missing"
@@ -310,8 +311,8 @@ check_search() {
     word=$(jq -r '.[0].chat_id' "$stage/chats.json")
     ask_simulator "/truth/$word" >"$stage/truth.ndjson"
     word=$(jq -rn '[limit(400; inputs | .text // "" | scan("\\b[A-Za-z]{6,12}\\b"))][0] // "the"' "$stage/truth.ndjson")
-    telekeep search "$word" --limit 3
-    telekeep search "$word" --limit 3 --json | jq -e '.total > 0 and (.hits | length) > 0 and all(.hits[]; .highlight != .text)' >/dev/null ||
+    telekeep search --limit 3 -- "$word"
+    telekeep search --limit 3 --json -- "$word" | jq -e '.total > 0 and (.hits | length) > 0 and all(.hits[]; .highlight != .text)' >/dev/null ||
         fail "the search for $word found nothing, or marked nothing"
 }
 

@@ -9,8 +9,8 @@ use crate::{config::Config, record::search};
 
 #[derive(Debug, Args)]
 pub struct Search {
-    /// Words; all must occur. "…" is a phrase, -word excludes
-    #[arg(required = true, allow_hyphen_values = true)]
+    /// Words; all must occur. "…" is a phrase, -word (after --) excludes
+    #[arg(required = true)]
     pub query: Vec<String>,
     #[arg(long, default_value_t = 10)]
     pub limit: u32,
