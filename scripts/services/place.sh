@@ -49,10 +49,10 @@ service_user() {
     fi
 }
 
-# Runs a command as the servers' user, without the lock, in a folder that user can enter.
+# Runs a command as the servers' user, without the locks, in a folder that user can enter.
 as_service() (
     cd /
-    exec 9>&- 3>&-
+    exec 9>&- 8>&- 3>&-
     if [ "$(id -u)" -ne 0 ]; then
         exec "$@"
     else

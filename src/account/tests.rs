@@ -156,9 +156,13 @@ async fn a_session_that_changes_is_saved(pool: PgPool) {
     let accounts = accounts(&pool, &folder);
     let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap().id;
     let connection = accounts.open(anna).await.unwrap();
+    let elsewhere = self::accounts(&pool, &folder);
+    assert!(matches!(elsewhere.open(anna).await.unwrap_err(), Error::InUse { .. }), "one process at a time");
+    let sealed = || async { sqlx::query_scalar::<_, Vec<u8>>("select session from account").fetch_one(&pool).await.unwrap() };
+    let before = sealed().await;
     connection.signed_in_as(8);
     let mut tries = 0;
-    while self::accounts(&pool, &folder).open(anna).await.unwrap().session().user_id != Some(8) {
+    while sealed().await == before {
         tries += 1;
         assert!(tries < 100, "the change was not saved");
         tokio::time::sleep(Duration::from_millis(50)).await;
