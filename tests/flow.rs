@@ -1,5 +1,7 @@
 //! Flows through the real parts: Postgres and Elasticsearch are real, a database for each test; Telegram is simulated.
 
+#[path = "flow/collecting.rs"]
+mod collecting;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/projection.rs"]

@@ -1,0 +1,199 @@
+//! Whole chats through the real binary: from a simulated datacentre to record and index, also through kills.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use rand::RngExt;
+use serde_json::Value;
+use sqlx::{ConnectOptions, PgPool};
+use telekeep_simulator::world::{Content, Truth};
+use telekeep_simulator::{Options, Simulator, World};
+
+/// The datacentre's own threads: a test that waits for a process must not stop it.
+static DATACENTRE: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+async fn datacentre(world: World) -> Simulator {
+    DATACENTRE.spawn(async { Simulator::start(world, Options::default()).await.unwrap() }).await.unwrap()
+}
+
+/// One installation of Telekeep: a database, index names and a folder of its own.
+struct Telekeep {
+    folder: tempfile::TempDir,
+    database: String,
+    prefix: String,
+}
+
+impl Telekeep {
+    /// Prepared, with an account at this datacentre.
+    fn at(datacentre: &Simulator, pool: &PgPool) -> Self {
+        let database = pool.connect_options().to_url_lossy().to_string();
+        let prefix = format!("flow-{:x}", rand::random::<u64>());
+        let telekeep = Self { folder: tempfile::tempdir().unwrap(), database, prefix };
+        std::fs::write(telekeep.path("telekeep.toml"), "[worker]\nlease_seconds = 3\n").unwrap();
+        std::fs::write(telekeep.path("keeper.json"), serde_json::to_vec(&datacentre.account("keeper").unwrap()).unwrap()).unwrap();
+        telekeep.does(&["migrate"]);
+        telekeep.does(&["account", "import", "keeper.json"]);
+        telekeep
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telekeep"));
+        command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database);
+        command.env("TELEKEEP_INDEX_PREFIX", &self.prefix).env("TELEKEEP_LOG", "warn").env_remove("TELEKEEP_CONFIG");
+        assert!(std::env::var_os("ELASTICSEARCH_URL").is_some(), "ELASTICSEARCH_URL is not set: eval \"$(scripts/up)\" starts one");
+        command
+    }
+
+    /// Runs a command that must succeed; gives what it printed.
+    fn does(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn works(&self) -> Child {
+        self.command(&["run"]).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The chat's documents by message id.
+    fn documents(&self, chat: i64, from: &str) -> BTreeMap<i64, Value> {
+        let lines = self.does(&["export", &chat.to_string(), "--from", from]);
+        let documents = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        documents.map(|document| (document["message_id"].as_i64().unwrap(), document)).collect()
+    }
+
+    /// Record and index hold exactly what the datacentre holds.
+    fn holds_the_truth(&self, datacentre: &Simulator, chat: i64) {
+        let truth: BTreeMap<i64, String> =
+            datacentre.truth(chat).unwrap().into_iter().map(|t| (i64::from(t.content.message_id), t.content_hash)).collect();
+        assert!(!truth.is_empty());
+        for from in ["record", "index"] {
+            let found: BTreeMap<i64, String> = self
+                .documents(chat, from)
+                .iter()
+                .map(|(id, document)| (*id, Truth::hash_of(&Content::of_document(document).unwrap())))
+                .collect();
+            let differ: Vec<_> = truth.iter().filter(|(id, hash)| found.get(id) != Some(hash)).map(|(id, _)| id).take(5).collect();
+            assert!(
+                differ.is_empty() && found.len() == truth.len(),
+                "the {from} differs in {differ:?}, {} of {}",
+                found.len(),
+                truth.len()
+            );
+        }
+    }
+}
+
+impl Drop for Telekeep {
+    fn drop(&mut self) {
+        let Ok(server) = std::env::var("ELASTICSEARCH_URL") else { return };
+        for kind in ["message", "chat", "user"] {
+            let index = format!("{server}/{}-{kind}-v1", self.prefix);
+            let _ = Command::new("curl").args(["-fsS", "-o", "/dev/null", "-X", "DELETE", &index]).status();
+        }
+    }
+}
+
+async fn revisions(pool: &PgPool) -> Vec<(i64, i64)> {
+    sqlx::query_as("select message_id, revision from message order by 1").fetch_all(pool).await.unwrap()
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_real_channel_is_collected_whole_and_reading_it_again_changes_nothing(pool: PgPool) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/trantor-library");
+    if !folder.exists() {
+        println!("SKIPPED: the export of a real channel is not here");
+        return;
+    }
+    let datacentre = datacentre(World::from_export(&folder).unwrap()).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = datacentre.world().chats()[0].id;
+    telekeep.does(&["collect", &chat.to_string()]);
+    telekeep.holds_the_truth(&datacentre, chat);
+
+    let told: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+    let told = told["messages"].as_array().unwrap();
+    let found = telekeep.documents(chat, "index");
+    assert_eq!((told.len(), found.len()), (924, 924));
+    for message in told {
+        let document = &found[&message["id"].as_i64().unwrap()];
+        let date = document["date"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+        assert_eq!(date.timestamp().to_string(), message["date_unixtime"].as_str().unwrap());
+        let text: String = match &message["text"] {
+            Value::Array(parts) => parts.iter().map(|part| part.as_str().or(part["text"].as_str()).unwrap()).collect(),
+            text => text.as_str().unwrap().to_owned(),
+        };
+        assert_eq!(document["text"].as_str().unwrap_or_default(), text, "message {}", message["id"]);
+    }
+
+    let (before, pages) = (revisions(&pool).await, datacentre.calls("messages.getHistory"));
+    telekeep.does(&["collect", &chat.to_string(), "--force"]);
+    assert_eq!(datacentre.calls("messages.getHistory") - pages, pages, "every page is fetched again");
+    assert_eq!(revisions(&pool).await, before, "equal content changes nothing");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_worker_killed_three_times_loses_and_doubles_nothing(pool: PgPool) {
+    let datacentre = datacentre(World::empty(11).supergroup(5_000, 0.25)).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = datacentre.world().chats()[0].id;
+    let pages_in_all = datacentre.world().chats()[0].count().div_ceil(100) as u64;
+    telekeep.does(&["chat", "watch", &chat.to_string()]);
+    std::fs::create_dir(telekeep.path("workflows")).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/new-chat.toml");
+    std::fs::copy(file, telekeep.path("workflows/new-chat.toml")).unwrap();
+    telekeep.does(&["workflow", "run", "new-chat"]);
+    datacentre.set_latency(Duration::from_millis(150));
+
+    let mut worker = telekeep.works();
+    let mut at: Vec<f64> = (0..3).map(|_| rand::rng().random_range(0.1..0.9)).collect();
+    at.sort_by(f64::total_cmp);
+    println!("killed at {at:?}");
+    for share in at {
+        until("the moment to kill", || async {
+            let collected: i64 = sqlx::query_scalar("select count(*) from message").fetch_one(&pool).await.unwrap();
+            let running: i64 =
+                sqlx::query_scalar("select count(*) from job where state = 'running'").fetch_one(&pool).await.unwrap();
+            running > 0 && collected as f64 >= share * datacentre.world().chats()[0].count() as f64
+        })
+        .await;
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+        worker = telekeep.works();
+    }
+    until("the end", || async {
+        let open: i64 =
+            sqlx::query_scalar("select count(*) from workflow_run where state = 'running'").fetch_one(&pool).await.unwrap();
+        let left: i64 = sqlx::query_scalar("select count(*) from outbox").fetch_one(&pool).await.unwrap();
+        open == 0 && left == 0
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await; // the index's refresh interval
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+
+    telekeep.holds_the_truth(&datacentre, chat);
+    let unfinished: i64 = sqlx::query_scalar("select count(*) from job where state <> 'done'").fetch_one(&pool).await.unwrap();
+    assert_eq!(unfinished, 0, "jobs are left in the queue");
+    // One page of a refresh and one empty page at the window's end, and one more for each kill.
+    let pages = datacentre.calls("messages.getHistory");
+    assert!(pages <= pages_in_all + 2 + 3, "{pages} pages were fetched of {pages_in_all}");
+}
+
+/// Waits for something, for at most two minutes.
+async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    for _ in 0..1_200 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("waited in vain for {what}");
+}
