@@ -32,8 +32,8 @@ pub enum LostKey {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the key file {} is missing, but {sealed} account(s) are sealed with it: restore it from your backup, or import the accounts \
-         again with a new key",
+        "the key file {} is missing, but {sealed} account(s) are sealed with it: restore it from your backup, or start a \
+         new key with --new-key and sign in or import every account again",
         path.display()
     )]
     Lost { path: PathBuf, sealed: i64 },
@@ -43,11 +43,11 @@ pub enum Error {
         path.display()
     )]
     WrongKey { path: PathBuf, label: String, sealed_with: String, found: String },
-    #[error("the key file {} can be read by others than its owner: run `chmod 600 {}` ", path.display(), path.display())]
+    #[error("the key file {} can be read by others than its owner: run `chmod 600 {}`", path.display(), path.display())]
     Open { path: PathBuf },
     #[error(
-        "the key file {} is damaged (it must hold 64 hexadecimal digits): restore it from your backup, or move it away and import the \
-         accounts again with a new key",
+        "the key file {} is damaged (it must hold 64 hexadecimal digits): restore it from your backup, or move it away, \
+         start a new key with --new-key and sign in or import every account again",
         path.display()
     )]
     Damaged { path: PathBuf },

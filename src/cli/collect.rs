@@ -137,6 +137,10 @@ async fn left(pool: &PgPool, chat: ChatId) -> anyhow::Result<u64> {
 
 /// Waits until the index has what the record had when this began; a sink that waits is told, and not waited for.
 async fn drained(pool: &PgPool) -> anyhow::Result<()> {
+    if outbox::sink(pool, SINK).await?.is_none() {
+        eprintln!("the index is not prepared yet: the record has everything; `telekeep doctor` says what the index waits for");
+        return Ok(());
+    }
     let total = backlog(pool).await?;
     let bar = output::bar(total, "documents").with_message("index");
     loop {

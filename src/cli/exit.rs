@@ -14,9 +14,18 @@ pub fn mistake<T>(message: impl Into<String>) -> anyhow::Result<T> {
     Err(Mistake(message.into()).into())
 }
 
-/// The error with its causes, on one line each.
+/// The error with its causes, a line each; a cause that is told already is left out.
 pub fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  because: ")
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|c| !c.is_empty()) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told.push_str("\n  because: ");
+            told.push_str(&cause);
+        }
+    }
+    told
 }
 
 /// 2 where the user can mend it by other words or files, else 1.
@@ -30,6 +39,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
                 e.downcast_ref(),
                 Some(record::Error::PurposeRequired(_) | record::Error::NotWatched(_) | record::Error::Address(_))
             )
+            || e.is::<account::session_file::Error>()
             || e.downcast_ref::<account::Error>().is_some_and(account::Error::is_mistake)
     });
     ExitCode::from(if mistake { 2 } else { 1 })

@@ -203,6 +203,10 @@ pub async fn wait(pool: &sqlx::PgPool, wait: Wait) -> anyhow::Result<ExitCode> {
     } else {
         wait.ids
     };
+    if ids.is_empty() {
+        output::line("no job is unfinished");
+        return Ok(ExitCode::SUCCESS);
+    }
     let begun = crate::clock::mark();
     let bar = output::bar(ids.len() as u64, "jobs").with_message("waiting");
     loop {

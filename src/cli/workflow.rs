@@ -63,7 +63,12 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
             let workflows = open::workflows(&config)?;
             let Some(workflow) = workflows.get(&name) else {
                 let known: Vec<_> = workflows.keys().cloned().collect();
-                return mistake(format!("there is no workflow {name:?}; known are {}", known.join(", ")));
+                let known = if known.is_empty() {
+                    format!("{} holds none", config.workflows.display())
+                } else {
+                    format!("known are {}", known.join(", "))
+                };
+                return mistake(format!("there is no workflow {name:?}; {known}"));
             };
             let pool = open::record(&config).await?;
             let mut tx = pool.begin().await?;

@@ -280,7 +280,7 @@ impl Projector {
                         diverged.push((
                             *entry,
                             format!(
-                                "divergence: the index holds {version}, the record has revision {}; run `telekeep audit --repair`",
+                                "divergence: the index holds {version}, the record has revision {}; run `telekeep audit`",
                                 revision.unwrap_or(0)
                             ),
                         ));

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 use super::Error;
 
@@ -18,6 +18,10 @@ const CONNECTIONS: u32 = 16;
 pub async fn connect(url: &str) -> Result<PgPool, Error> {
     let options: PgConnectOptions = url.parse().map_err(Error::Address)?;
     let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default());
+    let unreachable = |source| Error::Unreachable { place: place.clone(), source };
+    // One connection first: the pool would try again and again, and tell only that time ran out.
+    let first = tokio::time::timeout(ACQUIRE, options.connect()).await.map_err(|_| unreachable(sqlx::Error::PoolTimedOut))?;
+    first.map_err(unreachable)?.close().await?;
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE)

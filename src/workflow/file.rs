@@ -146,11 +146,10 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
             Trigger::Manual
         }
         (Some(cron), None) => {
-            if let Err(e) = cron.schedule.get_ref().parse::<cron::Schedule>() {
-                let message = format!(
-                    "{:?} is not a cron line ({e}); six fields, seconds first, as \"0 0 3 * * *\"",
-                    cron.schedule.get_ref()
-                );
+            // The parser's own message points into the line with a picture of several lines.
+            if cron.schedule.get_ref().parse::<cron::Schedule>().is_err() {
+                let message =
+                    format!("{:?} is not a cron line; six fields, seconds first, as \"0 0 3 * * *\"", cron.schedule.get_ref());
                 errors.push(fault(Some(cron.schedule.span()), message));
             }
             let timezone = cron.timezone.map_or(Ok(chrono_tz::Tz::UTC), |zone| {

@@ -24,6 +24,8 @@ struct Telekeep {
     folder: tempfile::TempDir,
     database: String,
     prefix: String,
+    /// The way to Elasticsearch where it is not the direct one.
+    server: Option<String>,
 }
 
 impl Telekeep {
@@ -31,7 +33,7 @@ impl Telekeep {
     fn at(datacentre: &Simulator, pool: &PgPool) -> Self {
         let database = pool.connect_options().to_url_lossy().to_string();
         let prefix = format!("flow-{:x}", rand::random::<u64>());
-        let telekeep = Self { folder: tempfile::tempdir().unwrap(), database, prefix };
+        let telekeep = Self { folder: tempfile::tempdir().unwrap(), database, prefix, server: None };
         std::fs::write(telekeep.path("telekeep.toml"), "[worker]\nlease_seconds = 3\n").unwrap();
         std::fs::write(telekeep.path("keeper.json"), serde_json::to_vec(&datacentre.account("keeper").unwrap()).unwrap()).unwrap();
         telekeep.does(&["migrate"]);
@@ -48,6 +50,7 @@ impl Telekeep {
         command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database);
         command.env("TELEKEEP_INDEX_PREFIX", &self.prefix).env("TELEKEEP_LOG", "warn").env_remove("TELEKEEP_CONFIG");
         assert!(std::env::var_os("ELASTICSEARCH_URL").is_some(), "ELASTICSEARCH_URL is not set: eval \"$(scripts/up)\" starts one");
+        command.envs(self.server.iter().map(|server| ("ELASTICSEARCH_URL", server)));
         command
     }
 
@@ -58,8 +61,9 @@ impl Telekeep {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn works(&self) -> Child {
-        self.command(&["run"]).stdout(Stdio::null()).spawn().unwrap()
+    fn works(&self) -> Worker {
+        let log = std::fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
+        Worker(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     /// The chat's documents by message id.
@@ -88,6 +92,20 @@ impl Telekeep {
                 truth.len()
             );
         }
+    }
+}
+
+/// A working process, which is killed at the latest when the test ends.
+struct Worker(Child);
+
+impl Worker {
+    fn kill(self) {}
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -164,20 +182,17 @@ async fn a_worker_killed_three_times_loses_and_doubles_nothing(pool: PgPool) {
             running > 0 && collected as f64 >= share * datacentre.world().chats()[0].count() as f64
         })
         .await;
-        worker.kill().unwrap();
-        worker.wait().unwrap();
+        worker.kill();
         worker = telekeep.works();
     }
     until("the end", || async {
         let open: i64 =
             sqlx::query_scalar("select count(*) from workflow_run where state = 'running'").fetch_one(&pool).await.unwrap();
-        let left: i64 = sqlx::query_scalar("select count(*) from outbox").fetch_one(&pool).await.unwrap();
-        open == 0 && left == 0
+        open == 0 && outbox(&pool).await == 0
     })
     .await;
     tokio::time::sleep(Duration::from_millis(1_500)).await; // the index's refresh interval
-    worker.kill().unwrap();
-    worker.wait().unwrap();
+    worker.kill();
 
     telekeep.holds_the_truth(&datacentre, chat);
     let unfinished: i64 = sqlx::query_scalar("select count(*) from job where state <> 'done'").fetch_one(&pool).await.unwrap();
@@ -185,6 +200,80 @@ async fn a_worker_killed_three_times_loses_and_doubles_nothing(pool: PgPool) {
     // One page of a refresh and one empty page at the window's end, and one more for each kill.
     let pages = datacentre.calls("messages.getHistory");
     assert!(pages <= pages_in_all + 2 + 3, "{pages} pages were fetched of {pages_in_all}");
+}
+
+/// The way to Elasticsearch, which can be shut.
+struct Gate {
+    address: String,
+    open: tokio::sync::watch::Sender<bool>,
+}
+
+impl Gate {
+    async fn open() -> Self {
+        let url = std::env::var("ELASTICSEARCH_URL").unwrap();
+        let server = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        // On the datacentre's threads, for those of the test stand still while it waits for a process.
+        let bound = DATACENTRE.spawn(tokio::net::TcpListener::bind("127.0.0.1:0")).await;
+        let listener = bound.unwrap().unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (open, is_open) = tokio::sync::watch::channel(true);
+        DATACENTRE.spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (server, mut is_open) = (server.clone(), is_open.clone());
+                tokio::spawn(async move {
+                    let Ok(mut far) = tokio::net::TcpStream::connect(server).await else { return };
+                    tokio::select! {
+                        _ = is_open.wait_for(|open| !open) => {}
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    }
+                });
+            }
+        });
+        Self { address, open }
+    }
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn collecting_goes_on_while_elasticsearch_is_away_and_the_outbox_waits(pool: PgPool) {
+    let datacentre = datacentre(World::empty(12).supergroup(300, 0.2).supergroup(400, 0.2)).await;
+    let gate = Gate::open().await;
+    let mut telekeep = Telekeep::at(&datacentre, &pool);
+    telekeep.server = Some(gate.address.clone());
+    let chats: Vec<i64> = datacentre.world().chats().iter().map(|chat| chat.id).collect();
+    telekeep.does(&["collect", &chats[0].to_string()]);
+
+    let worker = telekeep.works();
+    gate.open.send_replace(false);
+    until("a worker", || async { !telekeep_queue::workers(&pool).await.unwrap().iter().all(|w| w.state != "live") }).await;
+    let told = telekeep.command(&["collect", &chats[1].to_string()]).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("the index waits") && told.contains("stay in the outbox"), "{told}");
+    let documents = datacentre.world().chats()[1].count();
+    assert_eq!(telekeep.documents(chats[1], "record").len(), documents);
+
+    let doctor = telekeep.command(&["doctor"]).output().unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    let doctor = String::from_utf8(doctor.stdout).unwrap();
+    assert!(
+        doctor.contains("BAD elasticsearch") && doctor.contains("BAD projection") && doctor.contains("wait in the outbox"),
+        "{doctor}"
+    );
+    tokio::time::sleep(Duration::from_secs(4)).await; // tries again, and stays silent
+    let log = std::fs::read_to_string(telekeep.path("log")).unwrap();
+    assert_eq!(log.matches("Elasticsearch takes nothing").count(), 1, "{log}");
+
+    gate.open.send_replace(true);
+    until("the outbox", || async { outbox(&pool).await == 0 }).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await; // the index's refresh interval
+    worker.kill();
+    for chat in chats {
+        telekeep.holds_the_truth(&datacentre, chat);
+    }
+}
+
+async fn outbox(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("select count(*) from outbox").fetch_one(pool).await.unwrap()
 }
 
 /// Waits for something, for at most two minutes.

@@ -104,3 +104,28 @@ async fn account_writes_the_session_file_of_a_served_world() {
     assert_eq!(session, simulator.account("keeper").expect("an account"));
     client(&session).get_me().await.expect("signed in");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_cut_or_damaged_is_refused_with_its_place() {
+    let folder = Folder::new("export");
+    let world = folder.file("world.toml", "export = \".\"\n");
+    let told = async |result: &str| {
+        folder.file("result.json", result);
+        let output = run(&["serve", "--world", &world]).await;
+        format!("{}exit {}", text(&output.stderr), output.status.code().expect("ends"))
+            .replace(&folder.0.display().to_string(), "DIR")
+    };
+    let whole = "{\"name\": \"a\", \"type\": \"public_channel\", \"id\": 7,\n\"messages\": [\n{\"id\": 1, \"type\": \"message\"}]}";
+    insta::assert_snapshot!(told(&whole[..whole.len() - 9]).await, @r#"
+    error: DIR/./result.json:3:21: the file ends too early (EOF while parsing a string); export the chat again from Telegram Desktop (format: machine-readable JSON) and let it finish
+    exit 2
+    "#);
+    insta::assert_snapshot!(told(&whole.replace("\"type\": \"message\"", "\"type\" \"message\"")).await, @r#"
+    error: DIR/./result.json:3:18: expected `:`; export the chat again from Telegram Desktop (format: machine-readable JSON) and let it finish
+    exit 2
+    "#);
+    insta::assert_snapshot!(told("{\"about\": \"something else\"}").await, @r#"
+    error: DIR/./result.json: no chat in it (neither `messages` nor `chats.list`); choose `Machine-readable JSON` when exporting from Telegram Desktop
+    exit 2
+    "#);
+}
