@@ -37,16 +37,7 @@ pub async fn run(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
     let pool = open::record(&config).await?;
     let projector = open::index(&config, &pool)?;
     let options = AuditOptions { deep: command.deep, repair: !command.no_repair, wait: !command.no_repair };
-    let stop = CancellationToken::new();
-    // Repairs go through the outbox: worked here too, where no other process works it.
-    let worker = tokio::spawn({
-        let (projector, stop) = (projector.clone(), stop.clone());
-        async move { projector.run(stop).await }
-    });
-    let report = projector.audit(options, &stop).await;
-    stop.cancel();
-    worker.await??;
-    let report = report?;
+    let report = projector.audit(options, &CancellationToken::new()).await?;
     if command.json {
         output::json(&report)?;
     } else {

@@ -2,26 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::Error;
-
-/// The kinds of documents that go to sinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Message,
-    Chat,
-    User,
-}
-
-impl Kind {
-    /// The name in `outbox` and of the index.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Kind::Message => "message",
-            Kind::Chat => "chat",
-            Kind::User => "user",
-        }
-    }
-}
+use super::{Error, outbox::Kind};
 
 /// One document's new revision. For messages key1 is the box and key2 the message id; for others key2 is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

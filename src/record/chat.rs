@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use super::change::Kind;
 use super::entity::{Table, Told, merge_all};
+use super::outbox::Kind;
 use super::{Chat, ChatId, Error, Observation, Peer, watch};
 
 const CHAT: Table = Table {

@@ -100,7 +100,8 @@ pub fn spaced(text: &str) -> String {
     out
 }
 
-fn writes_no_spaces(character: char) -> bool {
+/// Whether a character belongs to a script that sets no spaces between words.
+pub fn writes_no_spaces(character: char) -> bool {
     matches!(u32::from(character),
         0x0E00..=0x0EFF        // Thai, Lao
         | 0x1000..=0x109F      // Burmese

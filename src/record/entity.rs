@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
-use super::change::{Change, Kind, announce};
+use super::change::{Change, announce};
 use super::content::{content_hash, replace_nul};
+use super::outbox::Kind;
 use super::{Error, Observation};
 
 /// One thing that was told, ready to merge.

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::boxes::BoxRow;
-use super::change::{Change, Kind, announce};
+use super::change::{Change, announce};
 use super::content::{spaced, without_nul};
 use super::message_merge::{Effect, Row, delete, merge};
+use super::outbox::Kind;
 use super::{BoxId, ChatId, Error, Message, Observation};
 
 /// What a commit did to the messages' rows; ids ascending.

@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgPool};
 
-use super::document::message_document_id;
+use super::{
+    content::{spaced, writes_no_spaces},
+    document::message_document_id,
+};
 
 /// What stands before and after a found word in [`Hit::highlight`].
 pub const HIGHLIGHT: (&str, &str) = ("<em>", "</em>");
@@ -85,35 +88,7 @@ pub async fn search(pool: &PgPool, query: &str, limit: i64) -> Result<Hits, sqlx
     })
 }
 
-/// Whether a character belongs to a script that sets no spaces between words.
-fn writes_no_spaces(c: char) -> bool {
-    matches!(u32::from(c),
-        0x0E00..=0x0EFF        // Thai, Lao
-        | 0x1000..=0x109F      // Burmese
-        | 0x1780..=0x17FF      // Khmer
-        | 0x3040..=0x30FF      // kana
-        | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x2FA1F) // Han
-}
-
-/// Text with each character of such a script set apart, as `message.search` was filled.
-fn spaced(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 2);
-    let mut previous: Option<char> = None;
-    for c in text.chars() {
-        if let Some(previous) = previous
-            && (writes_no_spaces(previous) || writes_no_spaces(c))
-            && !previous.is_whitespace()
-            && !c.is_whitespace()
-        {
-            out.push(' ');
-        }
-        out.push(c);
-        previous = Some(c);
-    }
-    out
-}
-
-/// A query in which each run of such characters is a phrase; one that has quotes of its own is left alone.
+/// A query in which each run of characters of scripts that write no spaces is a phrase; one that has quotes of its own is left alone.
 pub fn phrased(query: &str) -> String {
     if query.contains('"') {
         return query.to_owned();
