@@ -1,6 +1,6 @@
 //! `telekeep collect`: watches one chat, fetches all of it, shows progress.
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 use sqlx::PgPool;
@@ -12,6 +12,7 @@ use super::{
     coverage, open, output, run as working,
 };
 use crate::{
+    account::Accounts,
     config::Config,
     jobs::{self, Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
     projection::SINK,
@@ -21,6 +22,9 @@ use crate::{
         ledger, outbox,
     },
 };
+
+/// What shells give a command that Ctrl-C ended: 128 and the signal's number, 2.
+const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 pub struct Collect {
@@ -42,39 +46,53 @@ pub async fn run(command: Collect, config: Config) -> anyhow::Result<ExitCode> {
         }
     };
     let shutdown = CancellationToken::new();
-    let mut tasks = tokio::task::JoinSet::new();
-    // A running `telekeep run` does the work; else this process does, as long as it takes.
-    if queue::workers(&pool).await?.iter().any(|w| w.state == "live" && w.lease_remaining_seconds > 0.0) {
-        accounts.close().await;
-        output::line("a worker is running and does the work");
-    } else {
-        tasks.spawn(working::work(pool.clone(), accounts, working::worker_config(&config.worker, "collect"), shutdown.clone()));
-        tasks.spawn(working::triggers(pool.clone(), config.workflows.clone(), open::workflows(&config)?, shutdown.clone()));
-        if let Some(projector) = open::projector(&config, &pool)? {
-            let shutdown = shutdown.clone();
-            tasks.spawn(async move { projector.run(shutdown).await.map_err(Into::into) });
-        }
-    }
+    let mut helper = tokio::spawn(help(pool.clone(), config.clone(), accounts, shutdown.clone()));
     let fetched = tokio::select! {
-        fetched = fetch(&pool, chat, command.force) => fetched,
-        Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
-            Err(ended.map_err(anyhow::Error::from).and_then(|r| r).err().unwrap_or_else(|| anyhow::anyhow!("the worker stopped")))
-        }
+        fetched = fetch(&pool, &config, chat, command.force) => fetched.map(Some),
+        ended = &mut helper => return Err(ended.map_err(anyhow::Error::from).and_then(|r| r).err().unwrap_or_else(|| anyhow::anyhow!("the worker stopped"))),
+        () = working::signal() => Ok(None),
     };
-    if fetched.is_ok() && config.elasticsearch_url.is_some() {
-        drained(&pool).await?;
-    }
     shutdown.cancel();
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    let good = fetched?;
+    let helped = helper.await;
+    let Some(good) = fetched? else {
+        eprintln!("interrupted; what is collected stays, and the same command goes on from there");
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    helped??;
     coverage::run(coverage::Coverage { chat: Some(chat.0.to_string()), json: false }, config).await?;
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-/// Refreshes the chat, then fetches what is missing or stale; true when every job is done.
-async fn fetch(pool: &PgPool, chat: ChatId, force: bool) -> anyhow::Result<bool> {
+/// A running `telekeep run` does the work; where there is none, or as soon as it is gone, this process does.
+async fn help(pool: PgPool, config: Config, accounts: Arc<Accounts>, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut told = false;
+    while queue::workers(&pool).await?.iter().any(queue::WorkerRow::is_live) {
+        if !told {
+            told = true;
+            accounts.close().await;
+            output::line("a worker is running and does the work");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    if told {
+        output::line("that worker is gone; this process does the work");
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    let worker = working::worker_config(&config.worker, "collect");
+    tasks.spawn(working::work(pool.clone(), accounts, worker, shutdown.clone()));
+    tasks.spawn(working::triggers(pool.clone(), config.workflows.clone(), open::workflows(&config)?, shutdown.clone()));
+    if let Some(projector) = open::projector(&config, &pool)? {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move { projector.run(shutdown).await.map_err(Into::into) });
+    }
+    working::all(tasks, &shutdown).await
+}
+
+/// Refreshes the chat, fetches what is missing or stale, and waits for the index; true when every job is done.
+async fn fetch(pool: &PgPool, config: &Config, chat: ChatId, force: bool) -> anyhow::Result<bool> {
     if !ended(pool, chat, ChatRefresh::KIND, None).await? {
         return Ok(false);
     }
@@ -88,6 +106,9 @@ async fn fetch(pool: &PgPool, chat: ChatId, force: bool) -> anyhow::Result<bool>
     let bar = output::bar(left, "ids").with_message("history");
     let good = ended(pool, chat, HistoryFetch::KIND, Some((&bar, left))).await?;
     bar.finish_and_clear();
+    if config.elasticsearch_url.is_some() {
+        drained(pool).await?;
+    }
     Ok(good)
 }
 

@@ -209,6 +209,9 @@ pub async fn wait(pool: &sqlx::PgPool, wait: Wait) -> anyhow::Result<ExitCode> {
     }
     let begun = crate::clock::mark();
     let bar = output::bar(ids.len() as u64, "jobs").with_message("waiting");
+    if !queue::workers(pool).await?.iter().any(queue::WorkerRow::is_live) {
+        eprintln!("no worker is running; `telekeep run` starts one");
+    }
     loop {
         let rows = queue::list(pool, queue::Filter { ids: Some(ids.clone()), limit: Some(i64::MAX), ..Default::default() }).await?;
         if let Some(id) = ids.iter().find(|id| !rows.iter().any(|r| r.id == **id)) {

@@ -5,6 +5,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use clap::{Args, ValueEnum};
 use sqlx::PgPool;
 use telekeep_queue::WorkerConfig;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::open;
@@ -40,7 +41,7 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     let workflows = open::workflows(&config)?;
     let has = |role| run.roles.is_empty() || run.roles.contains(&role);
     let shutdown = CancellationToken::new();
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     if has(Role::Worker) {
         let accounts = open::accounts(&config, &pool)?;
         tasks.spawn(work(pool.clone(), accounts, worker_config(&config.worker, &run.name), shutdown.clone()));
@@ -64,15 +65,20 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         stop.cancel();
     });
     tracing::info!(worker.name = %run.name, "running; Ctrl-C or SIGTERM drains");
+    all(tasks, &shutdown).await.map(|()| ExitCode::SUCCESS)
+}
+
+/// Waits for the end of all; the first that ends takes the others along. Gives the first error.
+pub async fn all(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let mut first = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        let result: anyhow::Result<()> = ended.map_err(anyhow::Error::from).and_then(|r| r);
+        let result = ended.map_err(anyhow::Error::from).and_then(|r| r);
         shutdown.cancel();
         if first.is_ok() {
             first = result;
         }
     }
-    first.map(|()| ExitCode::SUCCESS)
+    first
 }
 
 /// The queue's view of the configuration.
@@ -143,7 +149,7 @@ fn reload(folder: &Path, workflows: &mut Workflows, told: &mut String) {
 }
 
 /// Waits for SIGTERM or Ctrl-C.
-async fn signal() {
+pub async fn signal() {
     let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
         drop(tokio::signal::ctrl_c().await);
         return;

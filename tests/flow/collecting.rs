@@ -202,6 +202,23 @@ async fn a_worker_killed_three_times_loses_and_doubles_nothing(pool: PgPool) {
     assert!(pages <= pages_in_all + 2 + 3, "{pages} pages were fetched of {pages_in_all}");
 }
 
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn collect_goes_on_by_itself_where_a_worker_was_killed(pool: PgPool) {
+    let datacentre = datacentre(World::empty(13).supergroup(2_000, 0.1)).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = datacentre.world().chats()[0].id;
+    datacentre.set_latency(Duration::from_millis(150));
+    let killed = Worker(telekeep.command(&["collect", &chat.to_string()]).stdout(Stdio::null()).spawn().unwrap());
+    until("some pages", || async {
+        sqlx::query_scalar::<_, i64>("select count(*) from message").fetch_one(&pool).await.unwrap() > 500
+    })
+    .await;
+    killed.kill();
+    let told = telekeep.does(&["collect", &chat.to_string()]);
+    assert!(told.contains("a worker is running") && told.contains("that worker is gone"), "{told}");
+    telekeep.holds_the_truth(&datacentre, chat);
+}
+
 /// The way to Elasticsearch, which can be shut.
 struct Gate {
     address: String,

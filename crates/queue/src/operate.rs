@@ -233,6 +233,13 @@ pub struct WorkerRow {
     pub running: i64,
 }
 
+impl WorkerRow {
+    /// Whether it takes jobs: live, and its lease is not over. A worker that was killed counts until then.
+    pub fn is_live(&self) -> bool {
+        self.state == "live" && self.lease_remaining_seconds > 0.0
+    }
+}
+
 /// The workers that are not gone, and those that went during the last hour.
 pub async fn workers(pool: &PgPool) -> Result<Vec<WorkerRow>, Error> {
     Ok(sqlx::query_as(
