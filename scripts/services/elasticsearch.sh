@@ -68,7 +68,7 @@ start_elasticsearch() {
 
     port=$(free_port elasticsearch)
     transport=$(free_port elasticsearch-transport)
-    log=$data/log/elasticsearch.log
+    log=$data/log/telekeep-development.log
     cat >"$home/config/elasticsearch.yml" <<CONFIG
 cluster.name: telekeep-development
 discovery.type: single-node
