@@ -3,6 +3,7 @@
 //! What a fact cannot represent is kept raw with a reason; a phone number never becomes part of one.
 
 pub mod chat;
+mod entity;
 pub mod media;
 pub mod message;
 pub mod service;

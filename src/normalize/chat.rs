@@ -1,12 +1,13 @@
 //! Chats → the fields of the `chat` document. A full constructor tells what is not there as JSON null; a partial one is silent.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use super::entity::{fields, names, restriction, silence};
 use super::media::photo_id;
 use super::{date_text, user};
 use crate::record::{Chat, ChatId, User};
 use crate::telegram::tl;
-use tl::enums::{ChatFull, ChatPhoto, ExportedChatInvite, InputChannel, RestrictionReason, Username};
+use tl::enums::{ChatFull, ChatPhoto, ExportedChatInvite, InputChannel};
 
 /// All chats of an answer that can be represented: empty ones and communities say nothing that is kept.
 pub fn chats(told: &[tl::enums::Chat]) -> Vec<Chat> {
@@ -73,38 +74,6 @@ fn channel(it: &tl::types::Channel) -> Chat {
         silence(&mut body);
     }
     Chat { id: ChatId::channel(it.id), kind: kind.into(), body, access_hash: it.access_hash, min: it.min }
-}
-
-/// What a partial constructor does not have says nothing.
-pub(super) fn silence(body: &mut Map<String, Value>) {
-    body.retain(|_, value| !value.is_null() && *value != Value::Bool(false));
-}
-
-pub(super) fn fields(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
-}
-
-/// The name that is shown, and all active ones.
-pub(super) fn names(username: Option<&str>, usernames: Option<&[Username]>) -> (Option<String>, Option<Vec<String>>) {
-    let active: Vec<String> = usernames
-        .unwrap_or_default()
-        .iter()
-        .filter(|Username::Username(it)| it.active)
-        .map(|Username::Username(it)| it.username.clone())
-        .collect();
-    let first = username.map(str::to_owned).or_else(|| active.first().cloned());
-    let all = if active.is_empty() { first.clone().into_iter().collect() } else { active };
-    (first, (!all.is_empty()).then_some(all))
-}
-
-/// Reasons as one text a line: platform, reason, text.
-pub(super) fn restriction(reasons: Option<&[RestrictionReason]>) -> Option<String> {
-    let lines: Vec<String> =
-        reasons?.iter().map(|RestrictionReason::Reason(it)| format!("{}-{}: {}", it.reason, it.platform, it.text)).collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn photo(photo: &ChatPhoto) -> Option<String> {

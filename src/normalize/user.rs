@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::chat::{fields, names, restriction, silence};
+use super::entity::{fields, names, restriction, silence};
 use crate::record::{Chat, ChatId, User};
 use crate::telegram::tl;
 use tl::enums::{UserProfilePhoto, UserStatus};
