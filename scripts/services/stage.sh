@@ -1,22 +1,22 @@
-# The steps of scripts/demo: its world, its processes, its checks. Sourced, never run.
+# The steps of scripts/demo: its world, its processes, its checks; scripts/bench takes what it needs. Sourced, never run.
 # shellcheck shell=bash disable=SC2154
 
 head_line() { printf '\n── %s\n' "$*"; }
 note() { printf '   %s\n' "$*"; }
 fail() { printf '\n%s: FAILED: %s\n' "$script" "$*" >&2; printf '%s: logs are in %s\n' "$script" "$stage" >&2; exit 1; }
 
-take_the_stage() {
-    stage=$state/demo worker='' simulator=''
-    exec 8>"$state/demo.lock"
+take_the_stage() { # NAME
+    stage_name=$1 stage=$state/$1 worker='' simulator=''
+    exec 8>"$state/$1.lock"
     if command -v flock >/dev/null; then
-        flock -n 8 || stop "another demo runs in this checkout; wait for it to end"
+        flock -n 8 || stop "another scripts/$1 runs in this checkout; wait for it to end"
     fi
     rm -rf "$stage"
     mkdir -p "$stage/workflows"
     trap leave_the_stage EXIT
 }
 
-# Ends what this demo started, and only that.
+# Ends what was started here, and only that.
 leave_the_stage() {
     local pid
     for pid in $worker $simulator; do
@@ -28,28 +28,30 @@ leave_the_stage() {
     done
 }
 
-build() {
-    local start=$SECONDS
+build() { # [--release]
+    local start=$SECONDS profile=debug
+    [ "${1:-}" != --release ] || profile=release
     head_line "Build"
     note "the first one compiles every dependency: about 5 to 10 minutes on two cores; later ones take seconds"
     PATH=$PATH:$HOME/.cargo/bin
-    (cd "$root" && cargo build --locked -p telekeep -p telekeep-simulator --bins 8>&-)
-    programs=$(cd "$root" && cargo metadata --format-version 1 --no-deps --locked | jq -r .target_directory)/debug
+    (cd "$root" && cargo build "$@" --locked -p telekeep -p telekeep-simulator --bins 8>&-)
+    programs=$(cd "$root" && cargo metadata --format-version 1 --no-deps --locked | jq -r .target_directory)/$profile
     PATH=$programs:$PATH
     note "built in $((SECONDS - start)) s"
 }
 
-# A database and indices of the demo's own, empty; the world; nothing of the caller's configuration.
-configure() {
-    local name base query psql lease=30 index_name
+# A database and indices of this stage's own, empty; nothing of the caller's configuration.
+configure() { # LEASE_SECONDS
+    local name base query index_name
     unset TELEKEEP_KEY_FILE TELEKEEP_WORKFLOWS TELEKEEP_API_ID TELEKEEP_API_HASH
-    name=telekeep_demo_$(printf %s "$root" | cksum | cut -d' ' -f1)
+    name=telekeep_${stage_name}_$(printf %s "$root" | cksum | cut -d' ' -f1)
     psql=$(command -v psql || { folder=$(postgres_programs) && printf '%s/psql' "$folder"; }) ||
         stop "psql is missing; install it: apt-get install -y postgresql-client"
-    base=${DATABASE_URL%%\?*} query=${DATABASE_URL#"$base"}
-    "$psql" -q "$DATABASE_URL" -v ON_ERROR_STOP=1 -c 'set client_min_messages = warning' \
+    base=${server:=$DATABASE_URL}
+    base=${base%%\?*} query=${server#"$base"}
+    "$psql" -q "$server" -v ON_ERROR_STOP=1 -c 'set client_min_messages = warning' \
         -c "drop database if exists $name with (force)" -c "create database $name" ||
-        stop "the demo's database $name could not be made at DATABASE_URL; its user must be allowed to create databases"
+        stop "the database $name could not be made at DATABASE_URL; its user must be allowed to create databases"
     export DATABASE_URL=${base%/*}/$name$query
     prefix=${name//_/-}
     if [ "$index" = yes ]; then
@@ -57,17 +59,19 @@ configure() {
             [ -z "$index_name" ] || elasticsearch DELETE "/$index_name" >/dev/null
         done < <(elasticsearch GET "/$prefix-*/_settings" | jq -r 'keys[]')
     fi
-    [ "$small" = no ] || lease=6
     cat >"$stage/telekeep.toml" <<TOML
 key_file = "$stage/telekeep.key"
 workflows = "$stage/workflows"
 [index]
 prefix = "$prefix"
 [worker]
-lease_seconds = $lease
+lease_seconds = $1
 TOML
     export TELEKEEP_CONFIG=$stage/telekeep.toml TELEKEEP_INDEX_PREFIX=$prefix
+}
 
+# The demo's world, that of the visitor's export, or the small one.
+choose_world() {
     world=$root/crates/simulator/worlds/demo.toml
     if [ -n "$export_folder" ]; then
         world=$stage/world.toml

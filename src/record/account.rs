@@ -215,7 +215,12 @@ pub async fn note_peers(conn: &mut PgConnection, account: AccountId, peers: &[Pe
     let names: Vec<Option<&str>> = peers.iter().map(|peer| peer.username.as_deref()).collect();
     sqlx::query(
         "insert into account_peer as known (account_id, peer_id, access_hash, username)
-         select $1, * from unnest($2::bigint[], $3::bigint[], $4::text[])
+         select $1, peer.* from unnest($2::bigint[], $3::bigint[], $4::text[]) as peer (id, access_hash, username)
+          -- What is known is not touched: a conflict would lock the row, and wait for the disk, for nothing.
+          where not exists (
+            select from account_peer k where k.account_id = $1 and k.peer_id = peer.id
+               and (peer.access_hash is null or peer.access_hash = k.access_hash)
+               and (peer.username is null or peer.username = k.username))
          on conflict (account_id, peer_id) do update
             set access_hash = coalesce(excluded.access_hash, known.access_hash),
                 username = coalesce(excluded.username, known.username), updated_at = now()

@@ -249,6 +249,7 @@ async fn absent_in_stale(
             select message_id, last_seen from message
             where box_id = $4 and chat_id = $5 and message_id >= lower(r) and message_id < upper(r)
                 and deleted_at is null and message_id <> all ($6)
+            offset 0 -- range by range, by the key: never the whole table against the ranges
         ) m on true
         where c.id = $1",
     )
