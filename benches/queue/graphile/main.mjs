@@ -136,4 +136,5 @@ const whole = (value, least) => Number.isInteger(value) && value >= least;
 if (!["default", "batched"].includes(setting) || !chosen || args.positionals.length > 2) fail(usage);
 if (!whole(jobs, 1) || !whole(workers, 1) || !whole(connections, 2) || !whole(gapMs, 0)) fail(usage);
 watch();
+process.on("uncaughtException", (error) => fail(error.message));
 chosen().then((line) => console.log(JSON.stringify(line)), (error) => fail(error.message));

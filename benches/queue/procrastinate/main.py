@@ -26,10 +26,9 @@ if min(args.jobs, args.workers) < 1 or args.connections < 2 or args.gap_ms < 0:
 
 logging.basicConfig(level=logging.ERROR)
 url = os.environ["DATABASE_URL"]
+pool_size = args.connections - 1  # the worker's listener has a connection of its own beside the pool
 app = procrastinate.App(
-    connector=procrastinate.PsycopgConnector(
-        conninfo=url, min_size=args.connections, max_size=args.connections
-    )
+    connector=procrastinate.PsycopgConnector(conninfo=url, min_size=pool_size, max_size=pool_size)
 )
 handled = 0  # jobs whose handler has run
 steps = 0  # other signs of progress
