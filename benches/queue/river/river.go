@@ -31,7 +31,8 @@ func riverClient(ctx context.Context, handle func(*pgxpool.Pool) handler) *river
 	registry := river.NewWorkers()
 	river.AddWorker(registry, river.WorkFunc(handle(pool)))
 	return must(river.NewClient(driver, &river.Config{
-		// What `river bench` sets. The cooldown limits the throughput; its default is 100 ms.
+		// What `river bench` sets, which also runs 2,000 workers: River claims as many jobs at a time as
+		// workers are free. The cooldown limits the throughput; its default is 100 ms.
 		FetchCooldown:     2 * time.Millisecond,
 		FetchPollInterval: 20 * time.Millisecond,
 		Logger:            slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
