@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use telekeep_queue::Error as QueueError;
+
 use crate::{account, config::ConfigError, jobs::PlanError, record, workflow::file::WorkflowErrors};
 
 /// A mistake of the user that no other room tells.
@@ -40,6 +42,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
                 Some(record::Error::PurposeRequired(_) | record::Error::NotWatched(_) | record::Error::Address(_))
             )
             || e.is::<account::session_file::Error>()
+            || matches!(e.downcast_ref(), Some(QueueError::Arrow { .. } | QueueError::NoJob { .. } | QueueError::Priority { .. }))
             || e.downcast_ref::<account::Error>().is_some_and(account::Error::is_mistake)
     });
     ExitCode::from(if mistake { 2 } else { 1 })

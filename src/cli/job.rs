@@ -28,11 +28,31 @@ pub enum JobCommand {
     /// Wait until jobs have ended; exit code 1 if one ended otherwise than done, or is held
     Wait(Wait),
     /// Held jobs run again
-    Release { ids: Vec<i64> },
+    Release(Which),
     /// Dead, held or cancelled jobs run again, their failures forgotten
-    Retry { ids: Vec<i64> },
+    Retry(Which),
     /// Unfinished jobs end
-    Cancel { ids: Vec<i64> },
+    Cancel(Which),
+    /// Jobs that wait are held until they are resumed
+    Pause(Which),
+    /// Paused jobs wait again
+    Resume(Which),
+    /// Unfinished jobs get another priority
+    Priority {
+        /// 1 (most urgent) to 4
+        priority: i16,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Nothing of a kind starts until it is resumed; what runs goes on
+    PauseKind { kind: String },
+    /// A paused kind starts again
+    ResumeKind { kind: String },
+    /// How many jobs there are, by kind and state
+    Counts {
+        #[arg(long)]
+        json: bool,
+    },
     /// The processes that work, and how long their leases last
     Workers {
         #[arg(long)]
@@ -50,13 +70,41 @@ pub enum Enqueue {
     HistoryFetch(HistoryFetch),
 }
 
+/// Jobs by id, or by what they have in common.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct Which {
+    pub ids: Vec<i64>,
+    #[arg(long)]
+    pub kind: Option<String>,
+    /// scheduled, available, running, done, held, dead, cancelled
+    #[arg(long)]
+    pub state: Option<queue::State>,
+    /// Those of one workflow run
+    #[arg(long)]
+    pub run: Option<i64>,
+    /// Those of one account, by its number
+    #[arg(long)]
+    pub partition: Option<i64>,
+    /// All that the command applies to
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl From<Which> for queue::Filter {
+    fn from(which: Which) -> Self {
+        let Which { ids, kind, state, run, partition, all: _ } = which;
+        queue::Filter { ids: (!ids.is_empty()).then_some(ids), kind, state, run, partition, ..Default::default() }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct List {
     #[arg(long)]
     pub kind: Option<String>,
     /// scheduled, available, running, done, held, dead, cancelled
     #[arg(long)]
-    pub state: Option<String>,
+    pub state: Option<queue::State>,
     #[arg(long, default_value_t = 50)]
     pub limit: i64,
     #[arg(long)]
@@ -106,12 +154,11 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
             }
         }
         JobCommand::List(list) => {
-            let state = match list.state.as_deref().map(str::parse::<queue::State>).transpose() {
-                Ok(state) => state,
-                Err(e) => return mistake(e.to_string()),
-            };
-            let rows =
-                queue::list(&pool, queue::Filter { kind: list.kind, state, limit: Some(list.limit), ..Default::default() }).await?;
+            let rows = queue::list(
+                &pool,
+                queue::Filter { kind: list.kind, state: list.state, limit: Some(list.limit), ..Default::default() },
+            )
+            .await?;
             if list.json {
                 output::json(&rows)?;
             } else {
@@ -152,9 +199,40 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
             }
         }
         JobCommand::Wait(w) => return wait(&pool, w).await,
-        JobCommand::Release { ids } => told(queue::release(&pool, &ids).await?, "released"),
-        JobCommand::Retry { ids } => told(queue::retry(&pool, &ids).await?, "to run again"),
-        JobCommand::Cancel { ids } => told(queue::cancel(&pool, &ids).await?, "cancelled"),
+        JobCommand::Release(which) => told(queue::release(&pool, &which.into()).await?, "released"),
+        JobCommand::Retry(which) => told(queue::retry(&pool, &which.into()).await?, "to run again"),
+        JobCommand::Cancel(which) => told(queue::cancel(&pool, &which.into()).await?, "cancelled, or told to stop"),
+        JobCommand::Pause(which) => told(queue::pause(&pool, &which.into()).await?, "paused"),
+        JobCommand::Resume(which) => told(queue::resume(&pool, &which.into()).await?, "resumed"),
+        JobCommand::Priority { priority, which } => {
+            told(queue::reprioritise(&pool, &which.into(), priority).await?, &format!("of priority {priority} now"))
+        }
+        JobCommand::PauseKind { kind } => {
+            known_kind(&kind)?;
+            let new = queue::pause_kind(&pool, &kind).await?;
+            output::line(&format!(
+                "{kind} is {}paused; `telekeep job resume-kind {kind}` lets it start again",
+                if new { "" } else { "already " }
+            ));
+        }
+        JobCommand::ResumeKind { kind } => {
+            let was = queue::resume_kind(&pool, &kind).await?;
+            output::line(&format!("{kind} {}", if was { "starts again" } else { "was not paused" }));
+        }
+        JobCommand::Counts { json } => {
+            let (counts, paused) = (queue::counts(&pool).await?, queue::paused_kinds(&pool).await?);
+            if json {
+                let counts: Vec<_> =
+                    counts.iter().map(|(kind, state, n)| serde_json::json!({ "kind": kind, "state": state, "count": n })).collect();
+                output::json(&serde_json::json!({ "counts": counts, "paused_kinds": paused }))?;
+            } else {
+                let rows = counts.into_iter().map(|(kind, state, n)| vec![kind, state.to_string(), n.to_string()]);
+                output::table(&["kind", "state", "jobs"], rows, "no jobs");
+                for kind in paused {
+                    output::line(&format!("{kind} is paused"));
+                }
+            }
+        }
         JobCommand::Workers { json } => {
             let workers = queue::workers(&pool).await?;
             if json {
@@ -169,6 +247,13 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn known_kind(kind: &str) -> anyhow::Result<()> {
+    if crate::jobs::KINDS.contains(&kind) {
+        return Ok(());
+    }
+    mistake(format!("there is no kind {kind:?}; known are {}", crate::jobs::KINDS.join(", ")))
 }
 
 fn told(touched: u64, what: &str) {

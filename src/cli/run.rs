@@ -85,12 +85,12 @@ pub async fn all(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &Cancellation
 pub fn worker_config(config: &config::Worker, name: &str) -> WorkerConfig {
     let lease = Duration::from_secs(config.lease_seconds.max(3));
     WorkerConfig {
-        name: name.into(),
         concurrency: config.concurrency,
         per_partition: config.per_account,
         lease,
         heartbeat: lease / 3,
         grace: Duration::from_secs(config.grace_seconds),
+        ..WorkerConfig::new(name)
     }
 }
 

@@ -137,7 +137,8 @@ async fn advance(conn: &mut PgConnection, run: i64) -> Result<Vec<queue::Wake>, 
 async fn start(conn: &mut PgConnection, run: i64, chat: ChatId, workflow: &Workflow, step: &Step) -> Result<queue::Wake, RunError> {
     let mut planned = jobs::plan(conn, &step.job, chat).await?;
     for job in &mut planned {
-        job.trigger = Some(format!("workflow {} run {run} step {}", workflow.name, step.name));
+        job.trigger = Some(format!("workflow {}", workflow.name));
+        (job.run, job.step) = (Some(run), Some(step.name.clone()));
         if let Some(priority) = step.priority {
             job.priority = priority;
         }

@@ -2,13 +2,20 @@
 //!
 //! The NOTIFY is not sent here: inside a transaction it would serialise all commits. It is the [`Wake`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{Error, Retry, State};
+
+/// The priorities that there are, the most urgent first.
+pub(crate) const PRIORITIES: std::ops::RangeInclusive<i16> = 1..=4;
+
+/// From so many jobs without a unique key in one call they travel by COPY.
+const COPY_FROM: usize = 200;
 
 /// The largest payload, as JSON text. Larger things belong into tables of their own.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
@@ -17,6 +24,18 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 pub(crate) const CHANNEL: &str = "telekeep_queue";
 
 const TRIES: u32 = 20;
+
+/// What becomes of an unfinished job of the same kind and key. A running one is never changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Conflict {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It takes the new payload.
+    Replace,
+    /// It takes the earlier of both starts, but never before a wait that somebody else asked for.
+    Earlier,
+}
 
 /// A job to be enqueued.
 #[derive(Debug, Clone)]
@@ -37,8 +56,14 @@ pub struct NewJob {
     pub parent: Option<i64>,
     /// What enqueues it: a workflow, a listener, the operator.
     pub trigger: Option<String>,
+    /// The workflow run that it belongs to.
+    pub run: Option<i64>,
+    /// The step of that run.
+    pub step: Option<String>,
     /// In place of what the kind's policy says of failures.
     pub retry: Option<Retry>,
+    /// What becomes of an unfinished job of the same key.
+    pub on_conflict: Conflict,
 }
 
 impl NewJob {
@@ -53,7 +78,10 @@ impl NewJob {
             unique_key: None,
             parent: None,
             trigger: None,
+            run: None,
+            step: None,
             retry: None,
+            on_conflict: Conflict::Keep,
         }
     }
 
@@ -99,15 +127,31 @@ impl NewJob {
         self
     }
 
-    fn check(&self) -> Result<(), Error> {
-        if !(1..=4).contains(&self.priority) {
+    /// Names the step of a workflow run that it belongs to.
+    #[must_use]
+    pub fn step(mut self, run: i64, step: impl Into<String>) -> Self {
+        self.run = Some(run);
+        self.step = Some(step.into());
+        self
+    }
+
+    /// Says what becomes of an unfinished job of the same key.
+    #[must_use]
+    pub fn on_conflict(mut self, conflict: Conflict) -> Self {
+        self.on_conflict = conflict;
+        self
+    }
+
+    /// Its payload as JSON text, once it is known to be acceptable.
+    fn checked(&self) -> Result<Ready<'_>, Error> {
+        if !PRIORITIES.contains(&self.priority) {
             return Err(Error::Priority { kind: self.kind.clone(), priority: self.priority });
         }
-        let bytes = self.payload.to_string().len();
-        if bytes > MAX_PAYLOAD_BYTES {
-            return Err(Error::PayloadTooLarge { kind: self.kind.clone(), bytes });
+        let payload = self.payload.to_string();
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Error::PayloadTooLarge { kind: self.kind.clone(), bytes: payload.len() });
         }
-        Ok(())
+        Ok(Ready { job: self, payload })
     }
 }
 
@@ -149,38 +193,56 @@ impl Wake {
     }
 }
 
+/// A transaction of its own that holds nothing but the notification, which no server keeps over a crash: its commit need
+/// not wait for the disk.
 pub(crate) async fn notify(pool: &PgPool, what: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select pg_notify($1, $2)").bind(CHANNEL).bind(what).execute(pool).await.map(drop)
+    sqlx::query("select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(what)
+        .execute(pool)
+        .await
+        .map(drop)
+}
+
+/// A job that may be stored.
+struct Ready<'a> {
+    job: &'a NewJob,
+    payload: String,
 }
 
 /// Enqueues `jobs` on the caller's connection, in its transaction if it has one.
 ///
 /// The answers stand in the order of `jobs`; two of one kind and key in one call make one job.
 pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake), Error> {
-    for job in jobs {
-        job.check()?;
-    }
+    let ready = jobs.iter().map(NewJob::checked).collect::<Result<Vec<_>, _>>()?;
     if jobs.is_empty() {
         return Ok((Vec::new(), Wake { created: false }));
     }
-    make_partitions(conn, jobs).await?;
     let mut answers: Vec<Option<Enqueued>> = vec![None; jobs.len()];
-    for (place, id) in insert(conn, jobs).await? {
-        answers[place] = Some(Enqueued::Created(id));
+    let (keyed, plain): (Vec<usize>, Vec<usize>) = (0..jobs.len()).partition(|&place| jobs[place].unique_key.is_some());
+    for places in [&keyed, &plain] {
+        let ready: Vec<&Ready<'_>> = places.iter().map(|&place| &ready[place]).collect();
+        let made = match ready.as_slice() {
+            [] => continue,
+            [first, ..] if first.job.unique_key.is_none() && ready.len() >= COPY_FROM => copy(conn, &ready).await?,
+            _ => insert(conn, &ready).await?,
+        };
+        for (place, id) in made {
+            answers[places[place]] = Some(Enqueued::Created(id));
+        }
     }
-    let mut rest: Vec<usize> = (0..jobs.len()).filter(|&place| answers[place].is_none()).collect();
+    let mut rest: Vec<usize> = keyed.into_iter().filter(|&place| answers[place].is_none()).collect();
     // one order for all callers, so that two of them never wait for each other
     rest.sort_by_key(|&place| (jobs[place].kind.as_str(), jobs[place].unique_key.as_deref()));
     for place in rest {
-        answers[place] = Some(find_or_insert(conn, &jobs[place]).await?);
+        answers[place] = Some(find_or_insert(conn, &ready[place]).await?);
     }
     let answers: Vec<Enqueued> = answers.into_iter().flatten().collect();
-    let created = answers.iter().any(|answer| matches!(answer, Enqueued::Created(_)));
-    Ok((answers, Wake { created }))
+    Ok((answers, Wake { created: true }))
 }
 
-async fn make_partitions(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(), Error> {
-    let partitions: Vec<i64> = jobs.iter().map(|job| job.partition).collect::<BTreeSet<_>>().into_iter().collect();
+async fn make_partitions(conn: &mut PgConnection, jobs: &[&Ready<'_>]) -> Result<(), Error> {
+    let partitions: Vec<i64> = jobs.iter().map(|ready| ready.job.partition).collect::<BTreeSet<_>>().into_iter().collect();
     sqlx::query(
         "insert into partition (id)
          select u.id from unnest($1::bigint[]) as u(id)
@@ -194,61 +256,194 @@ async fn make_partitions(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(),
     Ok(())
 }
 
-/// The job that holds the key (without one nothing conflicts), locked, or a new one if it ended in between.
-async fn find_or_insert(conn: &mut PgConnection, job: &NewJob) -> Result<Enqueued, Error> {
+/// The job that holds the key, locked and treated as wished, or a new one if it ended in between.
+async fn find_or_insert(conn: &mut PgConnection, ready: &Ready<'_>) -> Result<Enqueued, Error> {
+    const KEEP: &str = "select id, state from job
+         where kind = $1 and unique_key = $2 and state in ('scheduled', 'available', 'running', 'held')
+         for share";
+    const CHANGE: &str = "select id, state from job
+         where kind = $1 and unique_key = $2 and state in ('scheduled', 'available', 'running', 'held')
+         for no key update";
+    let job = ready.job;
     for _ in 0..TRIES {
-        let found: Option<(i64, State)> = sqlx::query_as(
-            "select id, state from job
-             where kind = $1 and unique_key = $2 and state in ('scheduled', 'available', 'running', 'held')
-             for share",
-        )
-        .bind(&job.kind)
-        .bind(&job.unique_key)
-        .fetch_optional(&mut *conn)
-        .await?;
-        if let Some((id, state)) = found {
+        let found: Option<(i64, State)> = sqlx::query_as(if job.on_conflict == Conflict::Keep { KEEP } else { CHANGE })
+            .bind(&job.kind)
+            .bind(&job.unique_key)
+            .fetch_optional(&mut *conn)
+            .await?;
+        if let Some((id, mut state)) = found {
+            match job.on_conflict {
+                Conflict::Replace if state != State::Running => {
+                    sqlx::query("update job set payload = $2::jsonb where id = $1")
+                        .bind(id)
+                        .bind(&ready.payload)
+                        .execute(&mut *conn)
+                        .await?;
+                }
+                Conflict::Earlier if matches!(state, State::Scheduled | State::Available) => {
+                    state = take_earlier(conn, id, job.run_at).await?;
+                }
+                _ => {}
+            }
             return Ok(Enqueued::Deduplicated(id, state));
         }
-        if let Some((_, id)) = insert(conn, std::slice::from_ref(job)).await?.first() {
+        if let Some((_, id)) = insert(conn, &[ready]).await?.first() {
             return Ok(Enqueued::Created(*id));
         }
     }
     Err(Error::Contended { kind: job.kind.clone(), key: job.unique_key.clone().unwrap_or_default(), tries: TRIES })
 }
 
+/// The earlier of both starts, never before `not_before`; answers the state that follows.
+async fn take_earlier(conn: &mut PgConnection, id: i64, run_at: Option<DateTime<Utc>>) -> Result<State, Error> {
+    Ok(sqlx::query_scalar(
+        "with earlier as (
+             select id, kind, state, greatest(least(run_at, coalesce($2, statement_timestamp())), not_before) as at
+             from job where id = $1
+         ), moved as (
+             update job j set run_at = e.at, state = case when e.at > statement_timestamp() then 'scheduled' else 'available' end
+             from earlier e where j.id = e.id
+             returning j.kind, e.state as was, j.state
+         ), counted as (
+             insert into job_delta
+             select d.* from moved m
+             cross join lateral (values (m.kind, m.was, -1), (m.kind, m.state, 1)) as d(kind, state, n)
+             where m.was <> m.state
+         )
+         select state from moved",
+    )
+    .bind(id)
+    .bind(run_at)
+    .fetch_one(conn)
+    .await?)
+}
+
 /// Inserts what does not conflict; answers (place in `jobs`, new id).
-async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<(usize, i64)>, Error> {
+async fn insert(conn: &mut PgConnection, jobs: &[&Ready<'_>]) -> Result<Vec<(usize, i64)>, Error> {
+    fn all<'a, T>(jobs: &[&'a Ready<'_>], get: impl Fn(&'a NewJob) -> T) -> Vec<T> {
+        jobs.iter().map(|ready| get(ready.job)).collect()
+    }
     let rows: Vec<(i64, i64)> = sqlx::query_as(
         "with input as materialized (
              select nextval('job_id_seq') as id, u.*
-             from unnest($1::text[], $2::jsonb[], $3::bigint[], $4::smallint[], $5::timestamptz[],
-                         $6::text[], $7::bigint[], $8::text[], $9::jsonb[])
+             from unnest($1::text[], $2::text[], $3::bigint[], $4::smallint[], $5::timestamptz[],
+                         $6::text[], $7::bigint[], $8::text[], $9::bigint[], $10::text[], $11::jsonb[])
                   with ordinality
-                  as u(kind, payload, partition, priority, run_at, unique_key, parent, trigger, retry, place)
+                  as u(kind, payload, partition, priority, run_at, unique_key, parent, trigger, run, step, retry, place)
+         ), partitions as (
+             insert into partition (id)
+             select distinct i.partition from input i where not exists (select from partition p where p.id = i.partition)
+             order by 1
+             on conflict do nothing
          ), made as (
-             insert into job (id, kind, payload, partition, priority, state, run_at, unique_key, parent, trigger, retry)
-             select id, kind, payload, partition, priority,
+             insert into job (id, kind, payload, partition, priority, state, run_at, unique_key, parent, trigger, run, step, retry)
+             select id, kind, payload::jsonb, partition, priority,
                     case when run_at > statement_timestamp() then 'scheduled' else 'available' end,
-                    coalesce(run_at, statement_timestamp()), unique_key, parent, trigger, retry
+                    coalesce(run_at, statement_timestamp()), unique_key, parent, trigger, run, step, retry
              from input
              order by kind, unique_key nulls first, place
              on conflict (kind, unique_key)
                 where unique_key is not null and state in ('scheduled', 'available', 'running', 'held')
                 do nothing
-             returning id
+             returning id, kind, state
+         ), counted as (
+             insert into job_delta select kind, state, count(*) from made group by 1, 2
          )
          select input.place, input.id from input join made using (id)",
     )
-    .bind(jobs.iter().map(|job| job.kind.as_str()).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.payload.clone()).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.partition).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.priority).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.run_at).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.unique_key.as_deref()).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.parent).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.trigger.as_deref()).collect::<Vec<_>>())
-    .bind(jobs.iter().map(|job| job.retry.map(sqlx::types::Json)).collect::<Vec<_>>())
+    .bind(all(jobs, |job| job.kind.as_str()))
+    .bind(jobs.iter().map(|ready| ready.payload.as_str()).collect::<Vec<_>>())
+    .bind(all(jobs, |job| job.partition))
+    .bind(all(jobs, |job| job.priority))
+    .bind(all(jobs, |job| job.run_at))
+    .bind(all(jobs, |job| job.unique_key.as_deref()))
+    .bind(all(jobs, |job| job.parent))
+    .bind(all(jobs, |job| job.trigger.as_deref()))
+    .bind(all(jobs, |job| job.run))
+    .bind(all(jobs, |job| job.step.as_deref()))
+    .bind(all(jobs, |job| job.retry.map(sqlx::types::Json)))
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().filter_map(|(place, id)| Some((usize::try_from(place - 1).ok()?, id))).collect())
+}
+
+/// Copies jobs without unique keys; answers (place in `jobs`, new id).
+async fn copy(conn: &mut PgConnection, jobs: &[&Ready<'_>]) -> Result<Vec<(usize, i64)>, Error> {
+    // the jobs and their count are one commit, also for a caller without a transaction
+    let mut tx = conn.begin().await?;
+    make_partitions(&mut tx, jobs).await?;
+    let (ids, now): (Vec<i64>, DateTime<Utc>) =
+        sqlx::query_as("select array_agg(nextval('job_id_seq')), statement_timestamp() from generate_series(1, $1)")
+            .bind(i64::try_from(jobs.len()).unwrap_or(i64::MAX))
+            .fetch_one(&mut *tx)
+            .await?;
+    let mut lines = String::with_capacity(jobs.iter().map(|ready| ready.payload.len() + 160).sum());
+    let mut counts: BTreeMap<(&str, State), i64> = BTreeMap::new();
+    for (ready, id) in jobs.iter().zip(&ids) {
+        let job = ready.job;
+        let run_at = job.run_at.unwrap_or(now);
+        let state = if run_at > now { State::Scheduled } else { State::Available };
+        *counts.entry((&job.kind, state)).or_default() += 1;
+        let retry = job.retry.map(|retry| serde_json::json!(retry).to_string());
+        let fields: [Option<&dyn std::fmt::Display>; 12] = [
+            Some(id),
+            Some(&job.kind),
+            Some(&ready.payload),
+            Some(&job.partition),
+            Some(&job.priority),
+            Some(&state),
+            Some(&run_at.to_rfc3339()),
+            job.parent.as_ref().map(|it| it as _),
+            job.trigger.as_ref().map(|it| it as _),
+            job.run.as_ref().map(|it| it as _),
+            job.step.as_ref().map(|it| it as _),
+            retry.as_ref().map(|it| it as _),
+        ];
+        push_line(&mut lines, &fields);
+    }
+    let mut copy = tx
+        .copy_in_raw(
+            "copy job (id, kind, payload, partition, priority, state, run_at, parent, trigger, run, step, retry) from stdin",
+        )
+        .await?;
+    copy.send(lines.as_bytes()).await?;
+    copy.finish().await?;
+    sqlx::query("insert into job_delta select * from unnest($1::text[], $2::text[], $3::bigint[])")
+        .bind(counts.keys().map(|(kind, _)| *kind).collect::<Vec<_>>())
+        .bind(counts.keys().map(|(_, state)| state.as_str()).collect::<Vec<_>>())
+        .bind(counts.values().copied().collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(ids.into_iter().enumerate().collect())
+}
+
+/// One line of COPY's text format: https://www.postgresql.org/docs/current/sql-copy.html
+fn push_line(lines: &mut String, fields: &[Option<&dyn std::fmt::Display>]) {
+    for (place, field) in fields.iter().enumerate() {
+        if place > 0 {
+            lines.push('\t');
+        }
+        match field {
+            None => lines.push_str("\\N"),
+            Some(field) => {
+                let from = lines.len();
+                // a String takes everything
+                let _ = write!(lines, "{field}");
+                if lines[from..].contains(['\\', '\t', '\n', '\r']) {
+                    let plain = lines.split_off(from);
+                    for character in plain.chars() {
+                        match character {
+                            '\\' => lines.push_str("\\\\"),
+                            '\t' => lines.push_str("\\t"),
+                            '\n' => lines.push_str("\\n"),
+                            '\r' => lines.push_str("\\r"),
+                            other => lines.push(other),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    lines.push('\n');
 }

@@ -29,6 +29,22 @@ pub enum Error {
         /// What was asked for.
         priority: i16,
     },
+    /// No arrow leads from the job's state to where it was asked to go, or its unique key belongs to another job by now.
+    #[error("job {job} is {state}: it cannot be told to {action}")]
+    Arrow {
+        /// The job.
+        job: i64,
+        /// Where it stands.
+        state: State,
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// A job that is not there: never was, or removed after its end.
+    #[error("there is no job {job}")]
+    NoJob {
+        /// Its id.
+        job: i64,
+    },
     /// The same unique key kept changing hands while it was being enqueued.
     #[error("unique key {key:?} of kind {kind} was taken and freed {tries} times while it was enqueued")]
     Contended {

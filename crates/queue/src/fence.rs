@@ -13,7 +13,7 @@ pub async fn fence(conn: &mut PgConnection, token: Token) -> Result<(), Error> {
     let held: Option<String> = sqlx::query_scalar(
         "select set_config('idle_in_transaction_session_timeout', '60s', true)
          from job j join worker w on w.id = j.worker
-         where j.id = $1 and j.token = $2 and j.state = 'running'
+         where j.id = $1 and j.token = $2
            and w.state <> 'gone' and w.lease_until > clock_timestamp()
          for no key update of j",
     )
@@ -36,7 +36,7 @@ pub async fn progress(
         "update job j
          set progress_done = $3, progress_total = coalesce($4, progress_total), progress_note = $5, crash = 0
          from worker w
-         where j.id = $1 and j.token = $2 and j.state = 'running' and w.id = j.worker
+         where j.id = $1 and j.token = $2 and w.id = j.worker
            and w.state <> 'gone' and w.lease_until > clock_timestamp()",
     )
     .bind(token.job)

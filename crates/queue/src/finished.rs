@@ -22,6 +22,10 @@ pub struct Finished {
     pub parent: Option<i64>,
     /// What enqueued it.
     pub trigger: Option<String>,
+    /// The workflow run that it belongs to.
+    pub run: Option<i64>,
+    /// The step of that run.
+    pub step: Option<String>,
     /// When.
     pub finished_at: DateTime<Utc>,
 }
@@ -35,29 +39,37 @@ pub async fn take_finished(conn: &mut PgConnection, limit: i64) -> Result<Vec<Fi
              where id in (select id from job_finished order by id limit $1 for update skip locked)
              returning *
          )
-         select job as job_id, kind, state, outcome, parent, trigger, finished_at from taken order by id",
+         select job as job_id, kind, state, outcome, parent, trigger, run, step, finished_at from taken order by id",
     )
     .bind(limit)
     .fetch_all(conn)
     .await?)
 }
 
-/// Removes up to `limit` jobs that ended as done or cancelled longer than `kept` ago and that no follower waits for,
-/// with their attempts, and the rows of workers long gone. Dead jobs stay. Answers how many jobs.
+/// Removes up to `limit` jobs that ended as done or cancelled longer than `kept` ago, with their attempts and with their
+/// ends that no follower took by then, and the rows of workers long gone. Dead jobs stay. Answers how many jobs.
 pub async fn remove_finished(pool: &PgPool, kept: Duration, limit: i64) -> Result<u64, Error> {
-    let removed = sqlx::query(
-        "delete from job where id in (
-             select j.id from job j
-             where j.state in ('done', 'cancelled') and j.finished_at < now() - make_interval(secs => $1)
-               and not exists (select 1 from job_finished f where f.job = j.id)
-             order by j.finished_at limit $2
-             for update skip locked)",
+    let removed: i64 = sqlx::query_scalar(
+        "with removed as (
+             delete from job where id in (
+                 select j.id from job j
+                 where j.state in ('done', 'cancelled') and j.finished_at < now() - make_interval(secs => $1)
+                 order by j.finished_at limit $2
+                 for update skip locked)
+             returning id, kind, state
+         ), starts as (
+             delete from job_attempt a using removed r where a.job = r.id
+         ), unfollowed as (
+             delete from job_finished f using removed r where f.job = r.id
+         ), counted as (
+             insert into job_delta select kind, state, -count(*) from removed group by 1, 2
+         )
+         select count(*) from removed",
     )
     .bind(kept.as_secs_f64())
     .bind(limit)
-    .execute(pool)
-    .await?
-    .rows_affected();
+    .fetch_one(pool)
+    .await?;
     sqlx::query(
         "delete from worker w
          where state = 'gone' and gone_at < now() - make_interval(secs => $1)
@@ -66,5 +78,5 @@ pub async fn remove_finished(pool: &PgPool, kept: Duration, limit: i64) -> Resul
     .bind(kept.as_secs_f64())
     .execute(pool)
     .await?;
-    Ok(removed)
+    Ok(u64::try_from(removed).unwrap_or(0))
 }

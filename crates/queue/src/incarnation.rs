@@ -16,16 +16,23 @@ use crate::backend::{Claimed, PgBackend};
 use crate::claim::{Claimant, ClaimedRow, LOOK_MOST, claim, look};
 use crate::clock::now;
 use crate::enqueue::CHANNEL;
+use crate::finished::remove_finished;
+use crate::operate::fold_counts;
 use crate::outcome::{Move, Policy};
 use crate::settle::Settlement;
 use crate::{Job, Token, WorkerConfig, lease, settle};
 
 /// The net beneath the notifications.
 const POLL: Duration = Duration::from_secs(1);
-/// Claims repeated at once because another worker was faster.
-const SPINS: u32 = 4;
+/// Claims repeated because another worker had the partitions, and the pause before each: about a claim's time.
+const SPINS: u32 = 100;
+const SPIN: Duration = Duration::from_millis(5);
 /// The largest single claim.
-const CLAIM_MOST: usize = 256;
+const CLAIM_MOST: usize = 1024;
+/// Between two foldings of the counts, and two looks for jobs that ended long ago.
+const FOLD: Duration = Duration::from_secs(5);
+/// Ended jobs removed in one statement.
+const REMOVE_MOST: i64 = 1000;
 
 /// What the tasks of one incarnation share.
 pub(crate) struct Incarnation {
@@ -61,6 +68,7 @@ impl Incarnation {
         pool: PgPool,
         config: &WorkerConfig,
         policies: HashMap<String, Policy>,
+        methods: &[(String, String)],
         tasks: &mut JoinSet<()>,
     ) -> Result<(Arc<Self>, PgBackend), sqlx::Error> {
         let worker = lease::register(&pool, &config.name, config.lease).await?;
@@ -69,7 +77,14 @@ impl Incarnation {
         let (claims, claims_rx) = mpsc::unbounded_channel();
         let (kinds, max_crashes) = policies.iter().map(|(kind, policy)| (kind.clone(), policy.max_crashes)).unzip();
         let this = Arc::new(Incarnation {
-            claimant: Claimant { worker, kinds, max_crashes, per_partition: config.per_partition },
+            claimant: Claimant {
+                worker,
+                kinds,
+                max_crashes,
+                methods: methods.iter().cloned().unzip(),
+                per_partition: config.per_partition,
+                holder: config.holder.clone(),
+            },
             worker,
             policies,
             slots: Arc::new(Semaphore::new(config.concurrency)),
@@ -90,6 +105,7 @@ impl Incarnation {
         tasks.spawn(this.clone().listen());
         tasks.spawn(this.clone().watch(config.heartbeat));
         tasks.spawn(this.clone().reap(config.lease));
+        tasks.spawn(this.clone().keep_house(config.retention));
         tracing::info!(worker.id = worker, worker.name = %config.name, "queue worker live");
         let backend = PgBackend::new(claims_rx, this.clone(), config.clone());
         Ok((this, backend))
@@ -128,6 +144,7 @@ impl Incarnation {
     async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<Claimed>) {
         let mut look_at = now();
         let mut spins = 0;
+        let mut kicked = false;
         loop {
             let first = tokio::select! {
                 biased;
@@ -144,7 +161,7 @@ impl Incarnation {
                 permits.push(permit);
             }
             let mut failed = false;
-            if now() >= look_at {
+            if now() >= look_at && !kicked {
                 match look(&self.pool).await {
                     // a full batch: more may be due already
                     Ok(look) if look.promoted >= LOOK_MOST => look_at = now(),
@@ -157,11 +174,12 @@ impl Incarnation {
             }
             // Never dropped half-way: what the database gave must reach `running`.
             let claiming = self.claiming.lock().await;
-            match claim(&self.pool, &self.claimant, permits.len(), Uuid::new_v4()).await {
+            let token = Uuid::new_v4();
+            match claim(&self.pool, &self.claimant, permits.len(), token).await {
                 Ok(claim) if !claim.rows.is_empty() => {
                     spins = 0;
                     for (row, permit) in claim.rows.into_iter().zip(permits) {
-                        let job = self.admit(row);
+                        let job = self.admit(row, token);
                         if claims.send(Claimed { job, _slot: Arc::new(permit) }).is_err() {
                             return;
                         }
@@ -170,6 +188,8 @@ impl Incarnation {
                 }
                 Ok(claim) if claim.contended && spins < SPINS => {
                     spins += 1;
+                    drop(claiming);
+                    sleep(SPIN).await;
                     continue;
                 }
                 Ok(_) => {}
@@ -181,6 +201,10 @@ impl Incarnation {
             drop(claiming);
             drop(permits);
             spins = 0;
+            if std::mem::take(&mut kicked) && !failed {
+                look_at = look_at.min(now());
+                continue;
+            }
             if failed {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
@@ -189,18 +213,19 @@ impl Incarnation {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = self.kick.notified() => look_at = look_at.min(now()),
+                // something was enqueued: claimed first, and if it is for later, looked at then
+                () = self.kick.notified() => kicked = true,
                 () = sleep_until(look_at) => {}
             }
         }
     }
 
-    fn admit(&self, row: ClaimedRow) -> Job {
+    fn admit(&self, row: ClaimedRow, token: Uuid) -> Job {
         let cancel = self.over.child_token();
-        self.running().insert(row.id, Running { token: row.token, cancel: cancel.clone() });
+        self.running().insert(row.id, Running { token, cancel: cancel.clone() });
         Job {
             id: row.id,
-            token: Token { job: row.id, token: row.token },
+            token: Token { job: row.id, token },
             attempt: row.attempt,
             failure: row.failure,
             crash: row.crash,
@@ -208,6 +233,8 @@ impl Incarnation {
             priority: row.priority,
             parent: row.parent,
             trigger: row.trigger,
+            run: row.run,
+            step: row.step,
             unique_key: row.unique_key,
             policy: self.policies.get(&row.kind).copied().unwrap_or_default().with(row.retry.map(|retry| retry.0)),
             kind: row.kind,
@@ -296,6 +323,27 @@ impl Incarnation {
                 Ok(0) => {}
                 Ok(_) => self.kick.notify_one(),
                 Err(error) => tracing::warn!(error = %error, "expired leases not reaped"),
+            }
+            tokio::select! {
+                () = self.over.cancelled() => return,
+                () = sleep(every.mul_f64(0.5 + rand::random::<f64>())) => {}
+            }
+        }
+    }
+
+    /// Folds the counts, and removes what ended long ago.
+    async fn keep_house(self: Arc<Self>, retention: Option<Duration>) {
+        loop {
+            if let Err(error) = fold_counts(&self.pool).await {
+                tracing::warn!(error = %error, "counts not folded; they stay right, and grow");
+            }
+            let mut every = FOLD;
+            if let Some(retention) = retention {
+                match remove_finished(&self.pool, retention, REMOVE_MOST).await {
+                    Ok(0) => {}
+                    Ok(_) => every = Duration::from_millis(100),
+                    Err(error) => tracing::warn!(error = %error, "ended jobs not removed"),
+                }
             }
             tokio::select! {
                 () = self.over.cancelled() => return,

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{Error, Policy};
 
 /// Where a job stands; the arrows are in the [crate's documentation](crate).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, sqlx::Type)]
 #[serde(rename_all = "lowercase")]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum State {
@@ -105,6 +105,10 @@ pub struct Job {
     pub parent: Option<i64>,
     /// What enqueued it.
     pub trigger: Option<String>,
+    /// The workflow run that it belongs to.
+    pub run: Option<i64>,
+    /// The step of that run.
+    pub step: Option<String>,
     /// Its key, unique among the kind's unfinished jobs.
     pub unique_key: Option<String>,
     /// Fires when the operator cancels the job, its lease is lost, or the drain's grace is over: return soon.

@@ -123,7 +123,7 @@ pub(crate) async fn reap(pool: &PgPool) -> Result<u64, sqlx::Error> {
     .rows_affected();
     let jobs: i64 = sqlx::query_scalar(
         "with lost as materialized (
-             select j.id, j.worker,
+             select j.id, j.worker as worked,
                     case when j.cancel_requested then 'cancelled'
                          when j.crash >= j.max_crashes then 'held' else 'available' end as state
              from job j
@@ -141,21 +141,19 @@ pub(crate) async fn reap(pool: &PgPool) -> Result<u64, sqlx::Error> {
                  finished_at = case l.state when 'cancelled' then clock_timestamp() end
              from lost l
              where j.id = l.id
-             returning j.id, j.kind, j.partition, j.state, j.outcome, j.error, j.parent, j.trigger, j.finished_at,
-                       j.attempt
+             returning j.id, j.kind, j.state, j.outcome, j.error, j.parent, j.trigger, j.run, j.step, j.finished_at,
+                       j.started_at, j.attempt, l.worked
          ), finished as (
-             insert into job_finished (job, kind, state, outcome, parent, trigger, finished_at)
-             select id, kind, state, outcome, parent, trigger, finished_at from moved where state = 'cancelled'
+             insert into job_finished (job, kind, state, outcome, parent, trigger, run, step, finished_at)
+             select id, kind, state, outcome, parent, trigger, run, step, finished_at from moved where state = 'cancelled'
          ), logged as (
-             update job_attempt a set finished_at = clock_timestamp(), outcome = 'lease_expired', error = m.error
-             from moved m where a.job = m.id and a.attempt = m.attempt
-         ), room as materialized (
-             select p.id from partition p where p.id = any(array(select partition from moved))
-             order by p.id for no key update
-         ), freed as (
-             update partition p set running = p.running - m.n
-             from room r join (select partition, count(*)::int as n from moved group by 1) m on m.partition = r.id
-             where p.id = r.id
+             insert into job_attempt (job, attempt, worker, node, started_at, finished_at, outcome, error)
+             select m.id, m.attempt, m.worked, w.node, m.started_at, clock_timestamp(), 'lease_expired', m.error
+             from moved m join worker w on w.id = m.worked
+         ), counted as (
+             insert into job_delta
+             select d.* from (select kind, state, count(*) as n from moved group by 1, 2) k
+             cross join lateral (values (k.kind, 'running', -k.n), (k.kind, k.state, k.n)) as d(kind, state, n)
          )
          select count(*) from moved",
     )

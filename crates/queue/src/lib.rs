@@ -91,12 +91,15 @@ mod settle;
 mod worker;
 
 pub use backend::{JsonValues, PgBackend, SettleLayer, SettleService};
-pub use enqueue::{Enqueued, MAX_PAYLOAD_BYTES, NewJob, Wake, enqueue};
+pub use enqueue::{Conflict, Enqueued, MAX_PAYLOAD_BYTES, NewJob, Wake, enqueue};
 pub use error::Error;
 pub use fence::{fence, progress};
 pub use finished::{Finished, remove_finished, take_finished};
 pub use job::{Job, State, Token};
-pub use operate::{Attempt, Filter, JobRow, WorkerRow, attempts, cancel, counts, list, release, rest, retry, show, workers};
+pub use operate::{
+    Attempt, Filter, JobRow, PartitionSettings, WorkerRow, attempts, cancel, counts, list, partition, pause, pause_kind,
+    paused_kinds, release, relocate, reprioritise, rest, resume, resume_kind, retry, set_partition, show, workers,
+};
 pub use outcome::{Outcome, Policy, Retry};
 pub use settle::finish;
 pub use worker::{Worker, WorkerConfig};

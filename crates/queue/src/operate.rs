@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, PgPool};
 
-use crate::enqueue::notify;
+use crate::enqueue::{PRIORITIES, notify};
 use crate::{Error, State};
 
 /// A job as it stands in the table.
@@ -33,6 +33,10 @@ pub struct JobRow {
     pub parent: Option<i64>,
     /// What enqueued it.
     pub trigger: Option<String>,
+    /// The workflow run that it belongs to.
+    pub run: Option<i64>,
+    /// The step of that run.
+    pub step: Option<String>,
     /// Starts.
     pub attempt: i32,
     /// Failures.
@@ -55,6 +59,10 @@ pub struct JobRow {
     pub progress_total: Option<i64>,
     /// In words.
     pub progress_note: Option<String>,
+    /// How fast, while it runs: per second since its start.
+    pub progress_per_second: Option<f64>,
+    /// How long, at that pace, in seconds.
+    pub remaining_seconds: Option<f64>,
     /// When it was enqueued.
     pub created_at: DateTime<Utc>,
     /// Its last start.
@@ -63,7 +71,7 @@ pub struct JobRow {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// Which jobs to list; what is `None` does not matter.
+/// Which jobs are meant; what is `None` does not matter, so that the default means all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
     /// These jobs only.
@@ -72,34 +80,78 @@ pub struct Filter {
     pub kind: Option<String>,
     /// One state only.
     pub state: Option<State>,
+    /// One partition only.
+    pub partition: Option<i64>,
+    /// Those that one job enqueued.
+    pub parent: Option<i64>,
+    /// Those of one trigger.
+    pub trigger: Option<String>,
+    /// Those of one workflow run.
+    pub run: Option<i64>,
     /// Only those that have not ended; held ones count as unfinished.
     pub unfinished: bool,
-    /// At most so many, newest first; 100 by default.
+    /// At most so many. Lists: newest first, 100 by default; actions: oldest first, all by default.
     pub limit: Option<i64>,
+}
+
+impl Filter {
+    /// One job.
+    pub fn one(id: i64) -> Self {
+        Filter { ids: Some(vec![id]), ..Filter::default() }
+    }
+
+    /// These jobs.
+    pub fn ids(ids: impl Into<Vec<i64>>) -> Self {
+        Filter { ids: Some(ids.into()), ..Filter::default() }
+    }
+}
+
+/// The jobs that a [`Filter`] means; its values are the first eight that are bound.
+macro_rules! matches {
+    () => {
+        "($1::bigint[] is null or j.id = any($1)) and ($2::text is null or j.kind = $2)
+           and ($3::text is null or j.state = $3) and ($4::bigint is null or j.partition = $4)
+           and ($5::bigint is null or j.parent = $5) and ($6::text is null or j.trigger = $6)
+           and ($7::bigint is null or j.run = $7) and (not $8 or j.state not in ('done', 'dead', 'cancelled'))"
+    };
+}
+
+macro_rules! bind {
+    ($query:expr, $filter:expr, $limit:expr) => {
+        $query
+            .bind(&$filter.ids)
+            .bind(&$filter.kind)
+            .bind($filter.state.map(State::as_str))
+            .bind($filter.partition)
+            .bind($filter.parent)
+            .bind(&$filter.trigger)
+            .bind($filter.run)
+            .bind($filter.unfinished)
+            .bind($limit)
+    };
 }
 
 /// The jobs that match, newest first.
 pub async fn list(pool: &PgPool, filter: Filter) -> Result<Vec<JobRow>, Error> {
-    Ok(sqlx::query_as(
-        "select j.*, w.node from job j left join worker w on w.id = j.worker
-         where ($1::bigint[] is null or j.id = any($1)) and ($2::text is null or j.kind = $2)
-           and ($3::text is null or j.state = $3)
-           and (not $5 or j.state not in ('done', 'dead', 'cancelled'))
-         order by j.id desc limit $4",
-    )
-    .bind(filter.ids)
-    .bind(filter.kind)
-    .bind(filter.state.map(State::as_str))
-    .bind(filter.limit.unwrap_or(100))
-    .bind(filter.unfinished)
-    .fetch_all(pool)
-    .await?)
+    const LIST: &str = concat!(
+        "select j.*, w.node, r.progress_per_second,
+                (j.progress_total - j.progress_done) / nullif(r.progress_per_second, 0) as remaining_seconds
+         from job j left join worker w on w.id = j.worker
+         left join lateral (
+            select (j.progress_done - coalesce(j.progress_start, 0))
+                   / greatest(extract(epoch from clock_timestamp() - j.started_at)::float8, 0.001) as progress_per_second
+            where j.state = 'running' and j.progress_done > coalesce(j.progress_start, 0)
+         ) r on true
+         where ",
+        matches!(),
+        " order by j.id desc limit $9"
+    );
+    Ok(bind!(sqlx::query_as(LIST), filter, filter.limit.unwrap_or(100)).fetch_all(pool).await?)
 }
 
 /// One job.
 pub async fn show(pool: &PgPool, id: i64) -> Result<Option<JobRow>, Error> {
-    let filter = Filter { ids: Some(vec![id]), ..Filter::default() };
-    Ok(list(pool, filter).await?.pop())
+    Ok(list(pool, Filter::one(id)).await?.pop())
 }
 
 /// One start of a job.
@@ -123,89 +175,237 @@ pub struct Attempt {
 /// The starts of a job, oldest first.
 pub async fn attempts(pool: &PgPool, job: i64) -> Result<Vec<Attempt>, Error> {
     Ok(sqlx::query_as(
-        "select attempt, started_at, finished_at, node, outcome, error from job_attempt
-         where job = $1 order by attempt",
+        "select attempt, started_at, finished_at, node, outcome, error from job_attempt where job = $1
+         union all
+         select j.attempt, j.started_at, null, w.node, null, null
+         from job j join worker w on w.id = j.worker where j.id = $1 and j.state = 'running'
+         order by attempt",
     )
     .bind(job)
     .fetch_all(pool)
     .await?)
 }
 
-/// Jobs by kind and state.
+/// Jobs by kind and state: from running sums, without a look at the jobs.
 pub async fn counts(pool: &PgPool) -> Result<Vec<(String, State, i64)>, Error> {
-    Ok(sqlx::query_as("select kind, state, count(*) from job group by kind, state order by kind, state").fetch_all(pool).await?)
+    Ok(sqlx::query_as(
+        "select kind, state, sum(n)::bigint from (select * from job_count union all select * from job_delta) c
+         group by kind, state having sum(n) <> 0 order by kind, state",
+    )
+    .fetch_all(pool)
+    .await?)
+}
+
+/// Folds what the statements added into the sums of [`counts`]. Workers do it by themselves; one at a time.
+pub(crate) async fn fold_counts(pool: &PgPool) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let mine: bool =
+        sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtext('telekeep_queue.job_count'))").fetch_one(&mut *tx).await?;
+    if mine {
+        sqlx::query(
+            "with taken as (delete from job_delta returning kind, state, n)
+             insert into job_count as c
+             select kind, state, sum(n) from taken group by kind, state
+             on conflict (kind, state) do update set n = c.n + excluded.n",
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// An arrow that the operator draws: from which states, what it sets, and under which further condition.
+macro_rules! arrow {
+    ($from:literal, $set:literal, $only:literal) => {
+        concat!(
+            "with hit as materialized (
+                 select j.id, j.state as was from job j where j.state in (",
+            $from,
+            ") and ",
+            matches!(),
+            " and ",
+            $only,
+            " order by j.id limit $9 for no key update of j
+             ), moved as (
+                 update job j set ",
+            $set,
+            " from hit h where j.id = h.id
+                 returning j.id, j.kind, j.state, h.was, j.outcome, j.parent, j.trigger, j.run, j.step, j.finished_at
+             ), finished as (
+                 insert into job_finished (job, kind, state, outcome, parent, trigger, run, step, finished_at)
+                 select id, kind, state, outcome, parent, trigger, run, step, finished_at from moved
+                 where state in ('done', 'dead', 'cancelled') and state <> was
+             ), counted as (
+                 insert into job_delta
+                 select d.* from (select kind, was, state, count(*) as n from moved where was <> state group by 1, 2, 3) k
+                 cross join lateral (values (k.kind, k.was, -k.n), (k.kind, k.state, k.n)) as d(kind, state, n)
+             )
+             select count(*) from moved"
+        )
+    };
+}
+
+/// Draws an arrow for what matches; answers how many jobs it touched.
+///
+/// # Errors
+/// Where one job alone is meant and not touched: that there is none, or that no such arrow leads from its state.
+async fn draw(pool: &PgPool, filter: &Filter, action: &'static str, arrow: &'static str, value: Option<i64>) -> Result<u64, Error> {
+    let mut query = bind!(sqlx::query_scalar(arrow), filter, filter.limit);
+    if let Some(value) = value {
+        query = query.bind(value);
+    }
+    let touched: i64 = query.fetch_one(pool).await?;
+    if touched == 0
+        && let Some([id]) = filter.ids.as_deref()
+    {
+        return Err(match show(pool, *id).await? {
+            None => Error::NoJob { job: *id },
+            Some(row) => Error::Arrow { job: *id, state: row.state, action },
+        });
+    }
+    Ok(u64::try_from(touched).unwrap_or(0))
 }
 
 /// Held jobs go on, crashes forgotten. Answers how many.
-pub async fn release(pool: &PgPool, ids: &[i64]) -> Result<u64, Error> {
-    let released = sqlx::query(
-        "update job
-         set state = case when not_before > now() then 'scheduled' else 'available' end,
-             run_at = greatest(now(), not_before), crash = 0, hint = null
-         where id = any($1) and state = 'held'",
-    )
-    .bind(ids)
-    .execute(pool)
-    .await?
-    .rows_affected();
-    wake(pool, released).await;
-    Ok(released)
+pub async fn release(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
+    const RELEASE: &str = arrow!(
+        "'held'",
+        "state = case when j.not_before > now() then 'scheduled' else 'available' end,
+         run_at = greatest(now(), j.not_before), crash = 0, hint = null",
+        "true"
+    );
+    woken(pool, draw(pool, filter, "release", RELEASE, None).await?).await
 }
 
 /// Dead, held and cancelled jobs start over, failures and crashes forgotten. A job whose unique key has been taken
-/// by a newer unfinished one stays as it is. Answers how many.
+/// by an unfinished one, or by a newer one that may be retried, stays as it is. Answers how many.
 ///
 /// A `job_finished` row that the earlier end left stays with whoever follows it; the new end leaves another.
-pub async fn retry(pool: &PgPool, ids: &[i64]) -> Result<u64, Error> {
-    let retried = sqlx::query(
-        "update job j
-         set state = case when not_before > now() then 'scheduled' else 'available' end,
-             run_at = greatest(now(), not_before), failure = 0, crash = 0, hint = null, finished_at = null
-         where j.id = any($1) and j.state in ('dead', 'held', 'cancelled')
-           and (j.unique_key is null or j.state = 'held' or not exists (
-                select 1 from job o
-                where o.kind = j.kind and o.unique_key = j.unique_key and o.id <> j.id
-                  and (o.state in ('scheduled', 'available', 'running', 'held')
-                       or (o.id = any($1) and o.id > j.id and o.state in ('dead', 'cancelled')))))",
-    )
-    .bind(ids)
-    .execute(pool)
-    .await?
-    .rows_affected();
-    wake(pool, retried).await;
-    Ok(retried)
+pub async fn retry(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
+    const RETRY: &str = arrow!(
+        "'dead', 'held', 'cancelled'",
+        "state = case when j.not_before > now() then 'scheduled' else 'available' end,
+         run_at = greatest(now(), j.not_before), failure = 0, crash = 0, hint = null, finished_at = null",
+        "(j.unique_key is null or j.state = 'held' or not exists (
+            select 1 from job o
+            where o.kind = j.kind and o.unique_key = j.unique_key and o.id <> j.id
+              and (o.state in ('scheduled', 'available', 'running', 'held')
+                   or (o.id > j.id and o.state in ('dead', 'cancelled')))))"
+    );
+    woken(pool, draw(pool, filter, "retry", RETRY, None).await?).await
 }
 
 /// Unfinished jobs are cancelled; a running one is told through its token, and is cancelled when its start ends in
 /// anything but done or dead. Answers how many.
-pub async fn cancel(pool: &PgPool, ids: &[i64]) -> Result<u64, Error> {
-    let cancelled: i64 = sqlx::query_scalar(
-        "with hit as materialized (
-             select id, state = 'running' as running from job
-             where id = any($1) and state in ('scheduled', 'available', 'held', 'running')
-             order by id for no key update
-         ), moved as (
-             update job j
-             set cancel_requested = h.running,
-                 state = case when h.running then j.state else 'cancelled' end,
-                 outcome = case when h.running then j.outcome else 'cancelled' end,
-                 finished_at = case when h.running then null else clock_timestamp() end
-             from hit h
-             where j.id = h.id
-             returning j.id, j.kind, j.state, j.outcome, j.parent, j.trigger, j.finished_at
-         ), finished as (
-             insert into job_finished (job, kind, state, outcome, parent, trigger, finished_at)
-             select id, kind, state, outcome, parent, trigger, finished_at from moved where state = 'cancelled'
-         )
-         select count(*) from moved",
-    )
-    .bind(ids)
-    .fetch_one(pool)
-    .await?;
-    if let Err(error) = notify(pool, "cancel").await {
+pub async fn cancel(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
+    const CANCEL: &str = arrow!(
+        "'scheduled', 'available', 'held', 'running'",
+        "cancel_requested = h.was = 'running',
+         state = case when h.was = 'running' then j.state else 'cancelled' end,
+         outcome = case when h.was = 'running' then j.outcome else 'cancelled' end,
+         finished_at = case when h.was = 'running' then null else clock_timestamp() end",
+        "true"
+    );
+    let cancelled = draw(pool, filter, "cancel", CANCEL, None).await?;
+    if cancelled > 0
+        && let Err(error) = notify(pool, "cancel").await
+    {
         tracing::debug!(error = %error, "cancellation not notified; the next heartbeat finds it");
     }
-    Ok(u64::try_from(cancelled).unwrap_or(0))
+    Ok(cancelled)
+}
+
+/// Jobs that wait are held until they are [resumed](resume). Answers how many.
+pub async fn pause(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
+    const PAUSE: &str = arrow!(
+        "'scheduled', 'available'",
+        "state = 'held', outcome = 'paused', hint = 'paused by the operator; resume lets it go on'",
+        "true"
+    );
+    draw(pool, filter, "pause", PAUSE, None).await
+}
+
+/// Paused jobs wait again, for the time they waited for. Answers how many.
+pub async fn resume(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
+    const RESUME: &str = arrow!(
+        "'held'",
+        "state = case when j.run_at > now() then 'scheduled' else 'available' end, outcome = null, hint = null",
+        "j.outcome = 'paused'"
+    );
+    woken(pool, draw(pool, filter, "resume", RESUME, None).await?).await
+}
+
+/// Unfinished jobs get another priority, 1 to 4. Answers how many.
+pub async fn reprioritise(pool: &PgPool, filter: &Filter, priority: i16) -> Result<u64, Error> {
+    const REPRIORITISE: &str = arrow!("'scheduled', 'available', 'held', 'running'", "priority = $10::bigint", "true");
+    if !PRIORITIES.contains(&priority) {
+        return Err(Error::Priority { kind: filter.kind.clone().unwrap_or_default(), priority });
+    }
+    draw(pool, filter, "reprioritise", REPRIORITISE, Some(priority.into())).await
+}
+
+/// Jobs that wait go to another partition. Answers how many.
+pub async fn relocate(pool: &PgPool, filter: &Filter, partition: i64) -> Result<u64, Error> {
+    const RELOCATE: &str = arrow!("'scheduled', 'available', 'held'", "partition = $10", "true");
+    sqlx::query("insert into partition (id) values ($1) on conflict do nothing").bind(partition).execute(pool).await?;
+    woken(pool, draw(pool, filter, "relocate", RELOCATE, Some(partition)).await?).await
+}
+
+/// Nothing of a kind is claimed until it is resumed; what runs goes on. Answers whether that is new.
+pub async fn pause_kind(pool: &PgPool, kind: &str) -> Result<bool, Error> {
+    let paused = sqlx::query("insert into kind_paused (kind) values ($1) on conflict do nothing").bind(kind).execute(pool).await?;
+    Ok(paused.rows_affected() > 0)
+}
+
+/// A paused kind is claimed again. Answers whether it was paused.
+pub async fn resume_kind(pool: &PgPool, kind: &str) -> Result<bool, Error> {
+    let resumed = sqlx::query("delete from kind_paused where kind = $1").bind(kind).execute(pool).await?.rows_affected();
+    Ok(woken(pool, resumed).await? > 0)
+}
+
+/// The kinds that are paused.
+pub async fn paused_kinds(pool: &PgPool) -> Result<Vec<String>, Error> {
+    Ok(sqlx::query_scalar("select kind from kind_paused order by kind").fetch_all(pool).await?)
+}
+
+/// Changes how a partition is claimed from, which is made if need be.
+///
+/// `running_limit` is in place of the workers' own limit; `holder` lets only workers of that holder claim.
+pub async fn set_partition(conn: &mut PgConnection, id: i64, to: &PartitionSettings) -> Result<(), Error> {
+    sqlx::query(
+        "insert into partition (id, paused, running_limit, holder) values ($1, $2, $3, $4)
+         on conflict (id) do update set paused = $2, running_limit = $3, holder = $4",
+    )
+    .bind(id)
+    .bind(to.paused)
+    .bind(to.running_limit)
+    .bind(&to.holder)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How a partition is claimed from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, FromRow)]
+pub struct PartitionSettings {
+    /// Nothing is claimed from it.
+    pub paused: bool,
+    /// Jobs of it that run at once, in place of [`WorkerConfig::per_partition`](crate::WorkerConfig::per_partition).
+    pub running_limit: Option<i32>,
+    /// Only workers with this [`WorkerConfig::holder`](crate::WorkerConfig::holder) claim from it.
+    pub holder: Option<String>,
+}
+
+/// How a partition is claimed from; the defaults where it was never set.
+pub async fn partition(pool: &PgPool, id: i64) -> Result<PartitionSettings, Error> {
+    let found = sqlx::query_as("select paused, running_limit, holder from partition where id = $1").bind(id);
+    Ok(found.fetch_optional(pool).await?.unwrap_or_default())
+}
+
+async fn woken(pool: &PgPool, touched: u64) -> Result<u64, Error> {
+    wake(pool, touched).await;
+    Ok(touched)
 }
 
 async fn wake(pool: &PgPool, touched: u64) {
@@ -254,16 +454,17 @@ pub async fn workers(pool: &PgPool) -> Result<Vec<WorkerRow>, Error> {
     .await?)
 }
 
-/// Keeps a kind (or all, with `*`) from starting in a partition until then; a later end is kept.
-pub async fn rest(conn: &mut PgConnection, partition: i64, kind: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
+/// Keeps kinds that use a method (or all, with `*`; a kind's own name means that kind) from starting in a partition
+/// until then; a later end is kept.
+pub async fn rest(conn: &mut PgConnection, partition: i64, method: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
     sqlx::query(
-        "insert into partition_rest as r (partition, kind, until, reason) values ($1, $2, $3, $4)
-         on conflict (partition, kind) do update
+        "insert into partition_rest as r (partition, method, until, reason) values ($1, $2, $3, $4)
+         on conflict (partition, method) do update
          set until = greatest(r.until, excluded.until),
              reason = case when excluded.until > r.until then excluded.reason else r.reason end",
     )
     .bind(partition)
-    .bind(kind)
+    .bind(method)
     .bind(until)
     .bind(reason)
     .execute(conn)

@@ -12,9 +12,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::outcome::Move;
-use crate::{Error, Outcome, Policy, Token, fence};
+use crate::{Error, Outcome, Policy, Token};
 
-const BATCH: usize = 128;
+const BATCH: usize = 512;
 /// Rows that wait alone for a lock, so that they cannot take all connections.
 const ALONE: usize = 2;
 /// Bytes kept of an error or hint.
@@ -27,12 +27,12 @@ const LONGEST_SECONDS: f64 = 315_360_000.0;
 pub(crate) struct Settlement {
     pub(crate) token: Token,
     pub(crate) to: Move,
-    /// Answered after the commit: whether the claim was still current.
-    pub(crate) settled: oneshot::Sender<bool>,
+    /// Answered after the commit.
+    pub(crate) settled: oneshot::Sender<()>,
 }
 
 macro_rules! settle_sql {
-    ($lock:literal) => {
+    ($lock:literal, $only:literal, $answer:literal) => {
         concat!(
             "
 with input as materialized (
@@ -40,15 +40,20 @@ with input as materialized (
                          $8::bool[], $9::bool[], $10::text[], $11::text[])
          as i(job, token, state, outcome, delay, failed, resting, unstarted, in_place, error, hint)
 ), mine as materialized (
-    select j.id, i.outcome as answer, i.delay, i.failed, i.resting, i.unstarted, i.in_place, i.error, i.hint,
+    select j.id, j.worker, i.outcome as answer, i.delay, i.failed, i.resting, i.unstarted, i.in_place, i.error, i.hint,
            case when j.cancel_requested and i.state in ('available', 'scheduled', 'held')
                 then 'cancelled' else i.state end as state
-    from job j join input i on i.job = j.id
-    where j.token = i.token and j.state = 'running'
-    order by j.id
-    for no key update of j ",
+    from (select * from input order by job) i
+    -- a probe of the key for each, whatever the planner thinks of the input; only a running job has a token
+    cross join lateral (
+        select j.id, j.worker, j.cancel_requested from job j
+        where j.id = i.job and j.token = i.token ",
+            $only,
+            "
+        for no key update of j ",
             $lock,
             "
+    ) j
 ), moved as (
     update job j
     set state = m.state, worker = null, token = null, cancel_requested = false,
@@ -66,40 +71,43 @@ with input as materialized (
         finished_at = case when m.state in ('done', 'dead', 'cancelled') then m.now end
     from (select *, clock_timestamp() as now from mine) m
     where j.id = m.id
-    returning j.id, j.kind, j.partition, j.state, j.outcome, j.parent, j.trigger, j.finished_at, j.attempt,
-              m.answer, m.error, m.unstarted
+    returning j.id, j.kind, j.state, j.outcome, j.parent, j.trigger, j.run, j.step, j.finished_at, j.started_at,
+              j.attempt, m.worker as worked, m.answer, m.error as told, m.unstarted, m.now
 ), finished as (
-    insert into job_finished (job, kind, state, outcome, parent, trigger, finished_at)
-    select id, kind, state, outcome, parent, trigger, finished_at from moved
+    insert into job_finished (job, kind, state, outcome, parent, trigger, run, step, finished_at)
+    select id, kind, state, outcome, parent, trigger, run, step, finished_at from moved
     where state in ('done', 'dead', 'cancelled')
 ), logged as (
-    update job_attempt a
-    set finished_at = clock_timestamp(), outcome = m.answer, error = m.error
-    from moved m
-    where a.job = m.id and a.attempt = m.attempt and not m.unstarted
-), unlogged as (
-    delete from job_attempt a using moved m
-    where m.unstarted and a.job = m.id and a.attempt = m.attempt + 1
-), room as materialized (
-    select p.id from partition p
-    where p.id = any(array(select partition from moved))
-    order by p.id
-    for no key update
-), freed as (
-    update partition p
-    set running = p.running - m.n
-    from room r join (select partition, count(*)::int as n from moved group by 1) m on m.partition = r.id
-    where p.id = r.id
+    insert into job_attempt (job, attempt, worker, node, started_at, finished_at, outcome, error)
+    select m.id, m.attempt, m.worked, w.node, m.started_at, m.now, m.answer, m.told
+    from moved m join worker w on w.id = m.worked
+    where not m.unstarted
+), counted as (
+    insert into job_delta
+    select d.* from (select kind, state, count(*) as n from moved group by 1, 2) k
+    cross join lateral (values (k.kind, 'running', -k.n), (k.kind, k.state, k.n)) as d(kind, state, n)
 )
-select id from moved"
+",
+            $answer
         )
     };
 }
 
-const SETTLE_TOGETHER: &str = settle_sql!("skip locked");
-const SETTLE_ALONE: &str = settle_sql!("");
+// These answer what needs no further settling: what moved, and what had been ended by `finish`, or taken away, before.
+const SETTLE_TOGETHER: &str = settle_sql!(
+    "skip locked",
+    "",
+    "select i.job from input i join job j on j.id = i.job
+     where i.job in (select id from moved) or j.token is distinct from i.token"
+);
+const SETTLE_ALONE: &str = settle_sql!("", "", "select id from moved");
+const FINISH: &str = settle_sql!(
+    "",
+    "and exists (select from worker w where w.id = j.worker and w.state <> 'gone' and w.lease_until > clock_timestamp())",
+    "select id from moved"
+);
 
-/// Moves what still holds its token; answers the ids that did.
+/// Moves what still holds its token.
 async fn settle<'e>(db: impl PgExecutor<'e>, sql: &'static str, batch: &[(Token, &Move)]) -> Result<Vec<i64>, sqlx::Error> {
     fn all<T>(batch: &[(Token, &Move)], get: impl Fn(Token, &Move) -> T) -> Vec<T> {
         batch.iter().map(|(token, to)| get(*token, to)).collect()
@@ -122,17 +130,13 @@ async fn settle<'e>(db: impl PgExecutor<'e>, sql: &'static str, batch: &[(Token,
 
 /// Ends a job as done inside the caller's transaction: its writes and its end are one commit.
 ///
-/// Fences like [`fence`]; the work then answers [`Outcome::Done`], which finds the job ended already. Call it last and
-/// commit at once: until then the job's partition can start nothing (after 5 s without a statement the transaction is
-/// ended).
+/// Fences like [`fence`](crate::fence), so that a transaction which ends with it needs no other fence; the work then answers [`Outcome::Done`], which finds the job ended already. Call it last.
 pub async fn finish(conn: &mut PgConnection, token: Token) -> Result<(), Error> {
-    fence(conn, token).await?;
     let done = Move::after(Outcome::Done, &Policy::DEFAULT, 0, 0.5);
-    let moved = settle(&mut *conn, SETTLE_ALONE, &[(token, &done)]).await?;
+    let moved = settle(&mut *conn, FINISH, &[(token, &done)]).await?;
     if moved.is_empty() {
         return Err(Error::Stale { job: token.job });
     }
-    sqlx::query("select set_config('idle_in_transaction_session_timeout', '5s', true)").execute(conn).await?;
     Ok(())
 }
 
@@ -165,7 +169,7 @@ pub(crate) async fn run(pool: PgPool, mut rx: mpsc::UnboundedReceiver<Settlement
         for settlement in batch.drain(..) {
             if moved.contains(&settlement.token.job) {
                 // nobody waits for the answer of a worker that was dropped
-                let _ = settlement.settled.send(true);
+                let _ = settlement.settled.send(());
             } else {
                 tokio::spawn(settle_alone(pool.clone(), settlement, alone.clone(), over.clone()));
             }
@@ -187,6 +191,7 @@ async fn settle_alone(pool: PgPool, settlement: Settlement, alone: Arc<Semaphore
             }
         };
         match answer {
+            // none: ended by `finish`, by the operator's hand in the database, or taken by the reaper
             Ok(moved) => break !moved.is_empty(),
             Err(error) => {
                 tracing::warn!(job.id = settlement.token.job, error = %error, "outcome not settled; trying again");
@@ -198,8 +203,7 @@ async fn settle_alone(pool: PgPool, settlement: Settlement, alone: Arc<Semaphore
         }
     };
     if !current {
-        // ended by `finish`, by the operator's hand in the database, or taken by the reaper
         tracing::info!(job.id = settlement.token.job, outcome = settlement.to.outcome, "job was settled already");
     }
-    let _ = settlement.settled.send(current);
+    let _ = settlement.settled.send(());
 }

@@ -21,6 +21,8 @@ use crate::{Error, Job, Outcome, Policy, lease};
 /// Connections of a worker's own, so that jobs that take all of the caller's pool cannot stop it. The heartbeat has
 /// one more.
 const CONNECTIONS: u32 = 6;
+/// Every statement of a worker is some probes by key, and short: never a read of the whole table, nor worth compiling.
+const PLANS: [(&str, &str); 3] = [("jit", "off"), ("enable_seqscan", "off"), ("enable_mergejoin", "off")];
 /// Between the end of the grace and the abort, for jobs that obey their token.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -37,12 +39,17 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// How often it is heard of; at most a third of the lease.
     pub heartbeat: Duration,
+    /// Claims also in partitions that are kept for this holder; see [`set_partition`](crate::set_partition).
+    pub holder: Option<String>,
+    /// Jobs that ended as done or cancelled are removed after so long; none are without it.
+    pub retention: Option<Duration>,
     /// How long running jobs may go on after the shutdown, and after a cancellation.
     pub grace: Duration,
 }
 
 impl WorkerConfig {
-    /// Eight jobs at once, one a partition, leases of 30 s with heartbeats every 10 s, and 20 s of grace.
+    /// Eight jobs at once, one a partition, leases of 30 s with heartbeats every 10 s, 20 s of grace; ended
+    /// jobs are kept for a week.
     pub fn new(name: impl Into<String>) -> Self {
         WorkerConfig {
             name: name.into(),
@@ -50,6 +57,8 @@ impl WorkerConfig {
             per_partition: 1,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(10),
+            holder: None,
+            retention: Some(Duration::from_secs(7 * 24 * 3600)),
             grace: Duration::from_secs(20),
         }
     }
@@ -62,12 +71,13 @@ pub struct Worker {
     pool: PgPool,
     config: WorkerConfig,
     kinds: HashMap<String, (Policy, Work)>,
+    methods: Vec<(String, String)>,
 }
 
 impl Worker {
     /// A worker on the database of `pool`; it uses connections of its own.
     pub fn new(pool: PgPool, config: WorkerConfig) -> Self {
-        Worker { pool, config, kinds: HashMap::new() }
+        Worker { pool, config, kinds: HashMap::new(), methods: Vec::new() }
     }
 
     /// Registers the work of a kind. A later registration of the same kind replaces the earlier.
@@ -82,6 +92,13 @@ impl Worker {
         self
     }
 
+    /// Says which methods a kind uses: it does not start in a partition where one of them [rests](crate::rest).
+    #[must_use]
+    pub fn uses(mut self, kind: &'static str, methods: &[&str]) -> Self {
+        self.methods.extend(methods.iter().map(|method| (kind.to_owned(), (*method).to_owned())));
+        self
+    }
+
     /// Works until `shutdown`: then claims nothing more, lets running jobs end within the grace, and hands back the
     /// rest. After a lost lease it goes on as a new incarnation.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
@@ -93,7 +110,7 @@ impl Worker {
         let own = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy_with((*self.pool.connect_options()).clone());
+            .connect_lazy_with((*self.pool.connect_options()).clone().options(PLANS));
         let ended = self.run_incarnations(&own, &shutdown).boxed().await;
         own.close().await;
         ended
@@ -103,7 +120,7 @@ impl Worker {
         let policies: HashMap<String, Policy> = self.kinds.iter().map(|(kind, (policy, _))| (kind.clone(), *policy)).collect();
         while !shutdown.is_cancelled() {
             let mut tasks = JoinSet::new();
-            match Incarnation::start(own.clone(), &self.config, policies.clone(), &mut tasks).await {
+            match Incarnation::start(own.clone(), &self.config, policies.clone(), &self.methods, &mut tasks).await {
                 Ok((incarnation, backend)) => {
                     self.run_incarnation(&incarnation, backend, shutdown).boxed().await?;
                     if !incarnation.over.is_cancelled()

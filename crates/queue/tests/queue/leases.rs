@@ -199,10 +199,8 @@ async fn a_claim_whose_answer_was_lost_goes_back_unburned(pool: PgPool) {
     sqlx::query(
         "with claimed as (
              update job set state = 'running', token = gen_random_uuid(), attempt = 1,
-                    worker = (select max(id) from worker) where id = $1 returning id, worker),
-         counted as (update partition set running = 1 where id = 3)
-         insert into job_attempt (job, attempt, worker, node, started_at)
-         select id, 1, worker, '', now() from claimed",
+                    worker = (select max(id) from worker) where id = $1)
+         insert into job_delta values ('work', 'available', -1), ('work', 'running', 1)",
     )
     .bind(id)
     .execute(&pool)
