@@ -4,10 +4,12 @@
 //! freed after the outcome is committed. Payloads stay `serde_json::Value`: apalis stops a whole worker over one
 //! that it cannot decode.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use apalis_core::backend::codec::Codec;
 use apalis_core::backend::finalize::Durable;
@@ -21,31 +23,124 @@ use apalis_core::worker::context::WorkerContext;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
+use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 
 use crate::incarnation::Incarnation;
 use crate::outcome::{Move, Outcome};
-use crate::{Error, Job, WorkerConfig};
+use crate::worker::own_pool;
+use crate::{Error, Job, Policy, WorkerConfig};
 
-/// A claimed job with the slot that it fills. Found in each task's data, as the [`Job`] itself is.
+/// What the pump hands over: a claimed job and the slot that it fills.
+pub(crate) type Claims = mpsc::UnboundedReceiver<(Job, OwnedSemaphorePermit)>;
+
+/// A claimed job with all that must stay until its outcome is committed. Found in each task's data, as the [`Job`]
+/// itself is.
 #[derive(Clone)]
-pub(crate) struct Claimed {
-    pub(crate) job: Job,
+struct Claimed {
+    job: Job,
+    incarnation: Arc<Incarnation>,
     /// Freed when the last clone goes, which the middleware keeps until the outcome is committed.
-    pub(crate) _slot: Arc<OwnedSemaphorePermit>,
+    _slot: Arc<OwnedSemaphorePermit>,
+    _life: Option<Arc<Life>>,
 }
 
-/// The queue as apalis sees it: one incarnation of a worker.
-pub struct PgBackend {
-    claims: mpsc::UnboundedReceiver<Claimed>,
+/// The tasks of an incarnation that no [`Worker`](crate::Worker) looks after; they end with the last job.
+struct Life {
+    _tasks: JoinSet<()>,
     incarnation: Arc<Incarnation>,
-    closing: Option<Mutex<BoxFuture<'static, ()>>>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.incarnation.over.cancel();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let leave = self.incarnation.clone().leave();
+            runtime.spawn(leave);
+        }
+    }
+}
+
+struct Live {
+    claims: Claims,
+    incarnation: Arc<Incarnation>,
+    life: Option<Arc<Life>>,
+}
+
+enum Stage {
+    Idle,
+    Starting(Mutex<BoxFuture<'static, Live>>),
+    Live(Live),
+    Closing(Mutex<BoxFuture<'static, ()>>),
+}
+
+/// The queue as an apalis backend: claims from its first poll on, and begins a new incarnation after a lost lease.
+///
+/// ```no_run
+/// # async fn example(pool: sqlx::PgPool) {
+/// use apalis::prelude::*;
+/// use telekeep_queue::{Outcome, PgBackend, Policy, WorkerConfig};
+///
+/// async fn greet(name: serde_json::Value) -> Result<Outcome, BoxDynError> {
+///     println!("hello {name}");
+///     Ok(Outcome::Done)
+/// }
+///
+/// let backend = PgBackend::new(pool, WorkerConfig::new("greeter"), [("greet", Policy::DEFAULT)]);
+/// WorkerBuilder::new("greeter").backend(backend).build(greet).run().await.unwrap();
+/// # }
+/// ```
+pub struct PgBackend {
+    stage: Stage,
+    /// What an incarnation is begun with; none where a worker begins them.
+    setup: Option<Setup>,
     config: WorkerConfig,
 }
 
+struct Setup {
+    pool: PgPool,
+    policies: HashMap<String, Policy>,
+    methods: Vec<(String, String)>,
+}
+
 impl PgBackend {
-    pub(crate) fn new(claims: mpsc::UnboundedReceiver<Claimed>, incarnation: Arc<Incarnation>, config: WorkerConfig) -> Self {
-        PgBackend { claims, incarnation, closing: None, config }
+    /// A backend for apalis' own `WorkerBuilder`, for jobs of these kinds. It uses connections of its own on the database
+    /// of `pool`, and connects at its first poll. A task's data holds its [`Job`]; what the service answers becomes an
+    /// [`Outcome`], an error a [retry](Outcome::Retry).
+    pub fn new<K: Into<String>>(pool: PgPool, config: WorkerConfig, kinds: impl IntoIterator<Item = (K, Policy)>) -> Self {
+        let policies = kinds.into_iter().map(|(kind, policy)| (kind.into(), policy)).collect();
+        let config = config.sane();
+        PgBackend { stage: Stage::Idle, setup: Some(Setup { pool: own_pool(&pool), policies, methods: Vec::new() }), config }
+    }
+
+    /// Says which methods a kind uses: it does not start in a partition where one of them [rests](crate::rest).
+    #[must_use]
+    pub fn uses(mut self, kind: &str, methods: &[&str]) -> Self {
+        if let Some(setup) = &mut self.setup {
+            setup.methods.extend(methods.iter().map(|method| (kind.to_owned(), (*method).to_owned())));
+        }
+        self
+    }
+
+    /// One incarnation, which its worker looks after.
+    pub(crate) fn live(claims: Claims, incarnation: Arc<Incarnation>, config: WorkerConfig) -> Self {
+        PgBackend { stage: Stage::Live(Live { claims, incarnation, life: None }), setup: None, config }
+    }
+}
+
+/// Tries until the database is there.
+async fn begin(pool: PgPool, config: WorkerConfig, policies: HashMap<String, Policy>, methods: Vec<(String, String)>) -> Live {
+    loop {
+        let mut tasks = JoinSet::new();
+        match Incarnation::start(pool.clone(), &config, policies.clone(), &methods, &mut tasks).await {
+            Ok((incarnation, claims)) => {
+                let life = Some(Arc::new(Life { _tasks: tasks, incarnation: incarnation.clone() }));
+                return Live { claims, incarnation, life };
+            }
+            Err(error) => tracing::warn!(error = %error, "worker not registered; trying again"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -64,43 +159,72 @@ impl Backend for PgBackend {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Task<Value>, Error>>> {
-        self.claims.poll_recv(cx).map(|claimed| {
-            claimed.map(|claimed| {
-                let job = &claimed.job;
-                Ok(TaskBuilder::new(job.payload.clone())
-                    .task_id(TaskId::from_int(job.id.unsigned_abs()))
-                    // apalis counts this start itself
-                    .attempt(usize::try_from(job.attempt - 1).unwrap_or(0))
-                    .data(job.clone())
-                    .data(claimed)
-                    .build())
-            })
-        })
+        loop {
+            match &mut self.stage {
+                Stage::Idle => {
+                    let Some(Setup { pool, policies, methods }) = &self.setup else { return Poll::Ready(None) };
+                    let begin = begin(pool.clone(), self.config.clone(), policies.clone(), methods.clone());
+                    self.stage = Stage::Starting(Mutex::new(begin.boxed()));
+                }
+                Stage::Starting(begin) => {
+                    self.stage = Stage::Live(ready!(begin.get_mut().unwrap_or_else(PoisonError::into_inner).poll_unpin(cx)));
+                }
+                Stage::Live(live) => match ready!(live.claims.poll_recv(cx)) {
+                    Some((job, slot)) => {
+                        let incarnation = live.incarnation.clone();
+                        let claimed = Claimed { job, incarnation, _slot: Arc::new(slot), _life: live.life.clone() };
+                        return Poll::Ready(Some(Ok(task(claimed))));
+                    }
+                    // the lease was lost: another life
+                    None if live.life.is_some() && live.incarnation.over.is_cancelled() => self.stage = Stage::Idle,
+                    None => return Poll::Ready(None),
+                },
+                Stage::Closing(_) => return Poll::Ready(None),
+            }
+        }
     }
 
     /// Hands back what was claimed and not started, once the pump has stopped.
     fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Error>> {
-        let (claims, incarnation) = (&mut self.claims, &self.incarnation);
-        let closing = self.closing.get_or_insert_with(|| {
-            let (_, none) = mpsc::unbounded_channel();
-            let mut left = std::mem::replace(claims, none);
-            let incarnation = incarnation.clone();
-            incarnation.stop.cancel();
-            Mutex::new(
-                async move {
-                    while let Some(claimed) = left.recv().await {
-                        incarnation.settle(&claimed.job, Move::unstarted()).await;
-                    }
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Idle) {
+                Stage::Idle | Stage::Starting(_) => {
+                    self.setup = None;
+                    return Poll::Ready(Ok(()));
                 }
-                .boxed(),
-            )
-        });
-        match closing.get_mut() {
-            Ok(closing) => closing.poll_unpin(cx).map(Ok),
-            // a panic while closing: the reaper returns what is left
-            Err(_) => Poll::Ready(Ok(())),
+                Stage::Live(mut live) => {
+                    live.incarnation.stop.cancel();
+                    let hand_back = async move {
+                        while let Some((job, _slot)) = live.claims.recv().await {
+                            live.incarnation.settle(&job, Move::unstarted()).await;
+                        }
+                    };
+                    self.stage = Stage::Closing(Mutex::new(hand_back.boxed()));
+                }
+                Stage::Closing(mut hand_back) => {
+                    // a panic while closing: the reaper returns what is left
+                    let closed = hand_back.get_mut().unwrap_or_else(PoisonError::into_inner).poll_unpin(cx);
+                    if closed.is_pending() {
+                        self.stage = Stage::Closing(hand_back);
+                    } else {
+                        self.setup = None;
+                    }
+                    return closed.map(Ok);
+                }
+            }
         }
     }
+}
+
+fn task(claimed: Claimed) -> Task<Value> {
+    let job = claimed.job.clone();
+    TaskBuilder::new(job.payload.clone())
+        .task_id(TaskId::from_int(job.id.unsigned_abs()))
+        // apalis counts this start itself
+        .attempt(usize::try_from(job.attempt - 1).unwrap_or(0))
+        .data(job)
+        .data(claimed)
+        .build()
 }
 
 impl BackendConfig for PgBackend {
@@ -115,7 +239,7 @@ impl BackendConfig for PgBackend {
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> SettleLayer {
-        SettleLayer { incarnation: self.incarnation.clone() }
+        SettleLayer
     }
 }
 
@@ -146,24 +270,21 @@ impl WireFormatBackend for PgBackend {
 }
 
 /// Middleware around everything else: turns a task's answer into an outcome and waits until it is committed.
-#[derive(Clone)]
-pub struct SettleLayer {
-    incarnation: Arc<Incarnation>,
-}
+#[derive(Debug, Clone)]
+pub struct SettleLayer;
 
 impl<S> Layer<S> for SettleLayer {
     type Service = SettleService<S>;
 
     fn layer(&self, inner: S) -> SettleService<S> {
-        SettleService { inner, incarnation: self.incarnation.clone() }
+        SettleService { inner }
     }
 }
 
 /// See [`SettleLayer`].
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SettleService<S> {
     inner: S,
-    incarnation: Arc<Incarnation>,
 }
 
 impl<S> Service<Task<Value>> for SettleService<S>
@@ -184,12 +305,11 @@ where
     fn call(&mut self, task: Task<Value>) -> Self::Future {
         let claimed = task.data().get::<Claimed>().cloned();
         let work = self.inner.call(task);
-        let incarnation = self.incarnation.clone();
         async move {
             let Some(claimed) = claimed else {
                 return work.await.map(drop).map_err(Into::into);
             };
-            let job = &claimed.job;
+            let Claimed { job, incarnation, .. } = &claimed;
             let answer = tokio::select! {
                 answer = work => Some(answer.map(Into::into).map_err(Into::into)),
                 () = incarnation.hand_back.cancelled() => None,

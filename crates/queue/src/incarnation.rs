@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::backend::{Claimed, PgBackend};
+use crate::backend::Claims;
 use crate::claim::{Claimant, ClaimedRow, LOOK_MOST, claim, look};
 use crate::clock::now;
 use crate::enqueue::CHANNEL;
@@ -70,7 +70,7 @@ impl Incarnation {
         policies: HashMap<String, Policy>,
         methods: &[(String, String)],
         tasks: &mut JoinSet<()>,
-    ) -> Result<(Arc<Self>, PgBackend), sqlx::Error> {
+    ) -> Result<(Arc<Self>, Claims), sqlx::Error> {
         let worker = lease::register(&pool, &config.name, config.lease).await?;
         let over = CancellationToken::new();
         let (settlements, settlements_rx) = mpsc::unbounded_channel();
@@ -107,8 +107,7 @@ impl Incarnation {
         tasks.spawn(this.clone().reap(config.lease));
         tasks.spawn(this.clone().keep_house(config.retention));
         tracing::info!(worker.id = worker, worker.name = %config.name, "queue worker live");
-        let backend = PgBackend::new(claims_rx, this.clone(), config.clone());
-        Ok((this, backend))
+        Ok((this, claims_rx))
     }
 
     /// Settles a job and waits for the commit; its slot is the caller's to free.
@@ -126,6 +125,13 @@ impl Incarnation {
         self.kick.notify_one();
     }
 
+    /// Ends it in the database, where its lease would have ended it by itself.
+    pub(crate) async fn leave(self: Arc<Self>) {
+        if let Err(error) = lease::leave(&self.pool, self.worker).await {
+            tracing::warn!(error = %error, "worker's end not recorded; its lease will run out");
+        }
+    }
+
     /// Shows in the worker's row that it only finishes what it has.
     pub(crate) async fn record_drain(&self) -> Result<(), sqlx::Error> {
         lease::drain(&self.pool, self.worker).await
@@ -141,7 +147,7 @@ impl Incarnation {
     }
 
     /// Claims whenever a slot is free and something may be ready.
-    async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<Claimed>) {
+    async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<(Job, OwnedSemaphorePermit)>) {
         let mut look_at = now();
         let mut spins = 0;
         let mut kicked = false;
@@ -180,7 +186,7 @@ impl Incarnation {
                     spins = 0;
                     for (row, permit) in claim.rows.into_iter().zip(permits) {
                         let job = self.admit(row, token);
-                        if claims.send(Claimed { job, _slot: Arc::new(permit) }).is_err() {
+                        if claims.send((job, permit)).is_err() {
                             return;
                         }
                     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::incarnation::Incarnation;
-use crate::{Error, Job, Outcome, Policy, lease};
+use crate::{Error, Job, Outcome, PgBackend, Policy};
 
 /// Connections of a worker's own, so that jobs that take all of the caller's pool cannot stop it. The heartbeat has
 /// one more.
@@ -64,6 +64,23 @@ impl WorkerConfig {
     }
 }
 
+impl WorkerConfig {
+    /// At least one job at once, and beats often enough for the lease.
+    pub(crate) fn sane(mut self) -> Self {
+        self.concurrency = self.concurrency.max(1);
+        self.heartbeat = self.heartbeat.min(self.lease / 3);
+        self
+    }
+}
+
+/// Connections for the queue's own statements, on the database of a pool.
+pub(crate) fn own_pool(pool: &PgPool) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_lazy_with((*pool.connect_options()).clone().options(PLANS))
+}
+
 type Work = Arc<dyn Fn(Job) -> BoxFuture<'static, Outcome> + Send + Sync>;
 
 /// Runs jobs of the kinds registered with it, and claims no others.
@@ -105,12 +122,8 @@ impl Worker {
         if self.kinds.is_empty() {
             return Err(Error::NoKinds(self.config.name));
         }
-        self.config.concurrency = self.config.concurrency.max(1);
-        self.config.heartbeat = self.config.heartbeat.min(self.config.lease / 3);
-        let own = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy_with((*self.pool.connect_options()).clone().options(PLANS));
+        self.config = self.config.sane();
+        let own = own_pool(&self.pool);
         let ended = self.run_incarnations(&own, &shutdown).boxed().await;
         own.close().await;
         ended
@@ -121,12 +134,11 @@ impl Worker {
         while !shutdown.is_cancelled() {
             let mut tasks = JoinSet::new();
             match Incarnation::start(own.clone(), &self.config, policies.clone(), &self.methods, &mut tasks).await {
-                Ok((incarnation, backend)) => {
+                Ok((incarnation, claims)) => {
+                    let backend = PgBackend::live(claims, incarnation.clone(), self.config.clone());
                     self.run_incarnation(&incarnation, backend, shutdown).boxed().await?;
-                    if !incarnation.over.is_cancelled()
-                        && let Err(error) = lease::leave(own, incarnation.worker).await
-                    {
-                        tracing::warn!(error = %error, "worker's end not recorded; its lease will run out");
+                    if !incarnation.over.is_cancelled() {
+                        incarnation.leave().await;
                     }
                 }
                 Err(error) => {
@@ -145,7 +157,7 @@ impl Worker {
     async fn run_incarnation(
         &self,
         incarnation: &Arc<Incarnation>,
-        backend: crate::PgBackend,
+        backend: PgBackend,
         shutdown: &CancellationToken,
     ) -> Result<(), Error> {
         // a dropped worker takes its tasks with it

@@ -1,5 +1,6 @@
 //! The queue on real Postgres. `DATABASE_URL` names a server on which databases may be made.
 
+mod apalis_worker;
 mod arrows;
 mod claims;
 mod enqueueing;
