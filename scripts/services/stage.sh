@@ -40,15 +40,20 @@ build() { # [--release]
     note "built in $((SECONDS - start)) s"
 }
 
+# Finds psql, and keeps the address of the server.
+prepare_psql() {
+    psql=$(command -v psql || { folder=$(postgres_programs) && printf '%s/psql' "$folder"; }) ||
+        stop "psql is missing; install it: apt-get install -y postgresql-client"
+    server=${server:-$DATABASE_URL}
+}
+
 # A database and indices of this stage's own, empty; nothing of the caller's configuration.
 configure() { # LEASE_SECONDS
     local name base query index_name
+    prepare_psql
     unset TELEKEEP_KEY_FILE TELEKEEP_WORKFLOWS TELEKEEP_API_ID TELEKEEP_API_HASH
     name=telekeep_${stage_name}_$(printf %s "$root" | cksum | cut -d' ' -f1)
-    psql=$(command -v psql || { folder=$(postgres_programs) && printf '%s/psql' "$folder"; }) ||
-        stop "psql is missing; install it: apt-get install -y postgresql-client"
-    base=${server:=$DATABASE_URL}
-    base=${base%%\?*} query=${server#"$base"}
+    base=${server%%\?*} query=${server#"$base"}
     "$psql" -q "$server" -v ON_ERROR_STOP=1 -c 'set client_min_messages = warning' \
         -c "drop database if exists $name with (force)" -c "create database $name" ||
         stop "the database $name could not be made at DATABASE_URL; its user must be allowed to create databases"

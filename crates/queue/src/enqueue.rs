@@ -178,16 +178,15 @@ impl Enqueued {
 #[derive(Debug)]
 #[must_use = "fire it after the commit, or the jobs wait for the next poll"]
 pub struct Wake {
-    created: bool,
+    /// What to tell; nothing where nothing is new.
+    what: Option<&'static str>,
 }
 
 impl Wake {
     /// Sends the notification. Never fails: the workers' poll is the net beneath it.
     pub async fn fire(self, pool: &PgPool) {
-        if !self.created {
-            return;
-        }
-        if let Err(error) = notify(pool, "wake").await {
+        let Some(what) = self.what else { return };
+        if let Err(error) = notify(pool, what).await {
             tracing::debug!(error = %error, "queue wake-up not sent; the poll will find the jobs");
         }
     }
@@ -216,7 +215,7 @@ struct Ready<'a> {
 pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<Enqueued>, Wake), Error> {
     let ready = jobs.iter().map(NewJob::checked).collect::<Result<Vec<_>, _>>()?;
     if jobs.is_empty() {
-        return Ok((Vec::new(), Wake { created: false }));
+        return Ok((Vec::new(), Wake { what: None }));
     }
     let mut answers: Vec<Option<Enqueued>> = vec![None; jobs.len()];
     let (keyed, plain): (Vec<usize>, Vec<usize>) = (0..jobs.len()).partition(|&place| jobs[place].unique_key.is_some());
@@ -238,7 +237,9 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<En
         answers[place] = Some(find_or_insert(conn, &ready[place]).await?);
     }
     let answers: Vec<Enqueued> = answers.into_iter().flatten().collect();
-    Ok((answers, Wake { created: true }))
+    // with a start of its own it may be for later: then the workers look when
+    let what = if jobs.iter().any(|job| job.run_at.is_some()) { "later" } else { "wake" };
+    Ok((answers, Wake { what: Some(what) }))
 }
 
 async fn make_partitions(conn: &mut PgConnection, jobs: &[&Ready<'_>]) -> Result<(), Error> {

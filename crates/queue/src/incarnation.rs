@@ -47,6 +47,8 @@ pub(crate) struct Incarnation {
     settlements: mpsc::UnboundedSender<Settlement>,
     /// Something may be claimable.
     kick: Notify,
+    /// Something may be due earlier than was known.
+    later: Notify,
     /// Something may have been cancelled.
     recheck: Notify,
     /// The lease is over.
@@ -92,6 +94,7 @@ impl Incarnation {
             claiming: tokio::sync::Mutex::default(),
             settlements,
             kick: Notify::new(),
+            later: Notify::new(),
             recheck: Notify::new(),
             stop: over.child_token(),
             hand_back: over.child_token(),
@@ -150,7 +153,6 @@ impl Incarnation {
     async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<(Job, OwnedSemaphorePermit)>) {
         let mut look_at = now();
         let mut spins = 0;
-        let mut kicked = false;
         loop {
             let first = tokio::select! {
                 biased;
@@ -167,7 +169,7 @@ impl Incarnation {
                 permits.push(permit);
             }
             let mut failed = false;
-            if now() >= look_at && !kicked {
+            if now() >= look_at {
                 match look(&self.pool).await {
                     // a full batch: more may be due already
                     Ok(look) if look.promoted >= LOOK_MOST => look_at = now(),
@@ -207,10 +209,6 @@ impl Incarnation {
             drop(claiming);
             drop(permits);
             spins = 0;
-            if std::mem::take(&mut kicked) && !failed {
-                look_at = look_at.min(now());
-                continue;
-            }
             if failed {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
@@ -219,8 +217,8 @@ impl Incarnation {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                // something was enqueued: claimed first, and if it is for later, looked at then
-                () = self.kick.notified() => kicked = true,
+                () = self.kick.notified() => {}
+                () = self.later.notified() => look_at = look_at.min(now()),
                 () = sleep_until(look_at) => {}
             }
         }
@@ -268,10 +266,11 @@ impl Incarnation {
     async fn listen_once(&self) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.listen(CHANNEL).await?;
-        self.kick.notify_one();
+        self.later.notify_one();
         while let Some(notification) = listener.try_recv().await? {
             match notification.payload() {
                 "cancel" => self.recheck.notify_one(),
+                "later" => self.later.notify_one(),
                 _ => self.kick.notify_one(),
             }
         }

@@ -410,7 +410,7 @@ async fn woken(pool: &PgPool, touched: u64) -> Result<u64, Error> {
 
 async fn wake(pool: &PgPool, touched: u64) {
     if touched > 0
-        && let Err(error) = notify(pool, "wake").await
+        && let Err(error) = notify(pool, "later").await
     {
         tracing::debug!(error = %error, "queue wake-up not sent; the poll will find the jobs");
     }
