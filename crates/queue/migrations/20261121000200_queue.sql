@@ -1,5 +1,9 @@
 -- The running count of a partition is counted, not kept: an exit from running then locks nothing but its job.
 
+-- Kind by kind, so that what may not start now is never read on the way to what may.
+drop index job_ready;
+create index job_ready on job (partition, kind, priority, run_at, id) where state = 'available';
+
 drop index job_running;
 -- also found by worker: the index is never larger than what runs
 create index job_running on job (partition, worker) where state = 'running';
@@ -82,13 +86,11 @@ begin
         select p.id
         from partition p
         left join busy b on b.partition = p.id
-        -- a limit, so that it stays one probe of job_ready a partition and never becomes a scan of all that is ready
         cross join lateral (
-            select from job j
-            where j.partition = p.id and j.state = 'available' and j.kind = any(open_kinds)
-              and not exists (select from partition_rest r where r.partition = p.id and r.until > now()
-                              and (r.method in ('*', j.kind) or (j.kind, r.method) in (select * from unnest(rest_kinds, rest_methods))))
-            order by j.priority, j.run_at, j.id
+            select from unnest(open_kinds) k
+            where not exists (select from partition_rest r where r.partition = p.id and r.until > now()
+                              and (r.method in ('*', k) or (k, r.method) in (select * from unnest(rest_kinds, rest_methods))))
+              and exists (select from job j where j.partition = p.id and j.kind = k and j.state = 'available')
             limit 1
         ) one
         where not p.paused and (p.holder is null or p.holder = holder_name)
@@ -124,13 +126,18 @@ begin
         cross join lateral (
             select j.id, j.partition, row_number() over () as turn
             from (
-                select j.id, j.partition from job j
-                where j.partition = o.id and j.state = 'available' and j.kind = any(open_kinds)
-                  and not exists (select from partition_rest r where r.partition = o.id and r.until > now()
-                                  and (r.method in ('*', j.kind) or (j.kind, r.method) in (select * from unnest(rest_kinds, rest_methods))))
+                select j.id, j.partition from unnest(open_kinds) k
+                cross join lateral (
+                    select j.id, j.partition, j.priority, j.run_at from job j
+                    where j.partition = o.id and j.kind = k and j.state = 'available'
+                    order by j.priority, j.run_at, j.id
+                    limit greatest(0, least(o.free, (room + cardinality(held) - 1) / cardinality(held)))
+                    for no key update of j skip locked
+                ) j
+                where not exists (select from partition_rest r where r.partition = o.id and r.until > now()
+                                  and (r.method in ('*', k) or (k, r.method) in (select * from unnest(rest_kinds, rest_methods))))
                 order by j.priority, j.run_at, j.id
                 limit greatest(0, least(o.free, (room + cardinality(held) - 1) / cardinality(held)))
-                for no key update of j skip locked
             ) j
         ) one
     ), claimed as (

@@ -23,12 +23,16 @@
 //!              dead, cancelled ──────────┘ retry
 //!
 //!     scheduled, available, held ── cancel ──► cancelled ■
+//!     scheduled, available ── pause ──► held ── resume ──► scheduled, available
 //! ```
 //!
 //! ■ leaves a row in `job_finished` in the same statement, whoever caused it; [`take_finished`] consumes them.
 //! A discarded job is `cancelled` with outcome `discarded`: its work was not done, and the operator may retry it.
 //! A cancelled running job is told through [`Job::cancel`]; it ends as `done` or `dead` if that is what it answers,
 //! else as `cancelled`.
+//!
+//! An arrow that is not in the picture is refused: with [`Error::Arrow`] where one job is meant by its id, and by not being
+//! counted where a [`Filter`] means many.
 //!
 //! # Counting
 //!
@@ -39,8 +43,11 @@
 //!
 //! - A worker incarnation has one row with a lease; its jobs hang on that row. A restart under the same name is a
 //!   new row. Only the reaper touches what another incarnation holds, and only after its lease ran out.
+//! - How many jobs run in a partition is counted, not kept: under the partition's lock, by a statement that began after
+//!   the lock was got.
 //! - Each claim has a fresh [`Token`]. Outcomes move a job only under its token. A job that writes calls [`fence`]
-//!   first in each transaction: it holds the job's row until the commit, or fails with [`Error::Stale`].
+//!   first in each transaction: it holds the job's row until the commit, or fails with [`Error::Stale`]. A transaction
+//!   that ends with [`finish`] needs no other fence.
 //! - The database's clock is the only one that two processes compare.
 //! - A job may start again after a crash, even after its last commit (at least once). Its effect is exactly once if
 //!   its fenced writes are the same when repeated, or if the last of them calls [`finish`]: then its writes and its end
@@ -50,7 +57,9 @@
 //!
 //! Within a partition the priority decides, then `run_at`. Across partitions the one that waited longest is served
 //! first, and at most [`WorkerConfig::per_partition`] of its jobs run at once, over all workers. Partition 0 stands
-//! for none and has no limit.
+//! for none and has no limit. A partition may be paused, have a limit of its own, or be kept for a holder
+//! ([`set_partition`]); a method may rest in it ([`rest`]), which blocks the kinds that [use](Worker::uses) it; a kind may be
+//! paused everywhere ([`pause_kind`]).
 //!
 //! # Use
 //!
