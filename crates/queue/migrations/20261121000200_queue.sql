@@ -84,8 +84,15 @@ begin
         select j.partition, count(*) as n from job j where j.state = 'running' group by 1
     ), ready as materialized (
         select p.id
-        from partition p
-        left join busy b on b.partition = p.id
+        from (
+            -- in this order, so that the limit below ends the probes
+            select p.id
+            from partition p left join busy b on b.partition = p.id
+            where not p.paused and (p.holder is null or p.holder = holder_name)
+              and (p.id = 0 or coalesce(b.n, 0) < coalesce(p.running_limit, per_partition))
+            order by p.last_claim_at, p.id
+            offset 0
+        ) p
         cross join lateral (
             select from unnest(open_kinds) k
             where not exists (select from partition_rest r where r.partition = p.id and r.until > now()
@@ -93,9 +100,6 @@ begin
               and exists (select from job j where j.partition = p.id and j.kind = k and j.state = 'available')
             limit 1
         ) one
-        where not p.paused and (p.holder is null or p.holder = holder_name)
-          and (p.id = 0 or coalesce(b.n, 0) < coalesce(p.running_limit, per_partition))
-        order by p.last_claim_at, p.id
         limit room
     ), mine as materialized (
         select p.id from partition p
