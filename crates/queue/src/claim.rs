@@ -95,8 +95,8 @@ pub(crate) async fn look(pool: &PgPool) -> Result<Look, sqlx::Error> {
     let (promoted, seconds): (i64, Option<f64>) = sqlx::query_as(
         "with due as (
              update job set state = 'available'
-             where id in (select id from job where state = 'scheduled' and run_at <= now()
-                          order by run_at limit $1 for no key update skip locked)
+             where id = any(array(select id from job where state = 'scheduled' and run_at <= now()
+                                  order by run_at limit $1 for no key update skip locked))
              returning kind
          ), counted as (
              insert into job_delta

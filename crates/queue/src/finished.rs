@@ -36,7 +36,8 @@ pub async fn take_finished(conn: &mut PgConnection, limit: i64) -> Result<Vec<Fi
     Ok(sqlx::query_as(
         "with taken as (
              delete from job_finished
-             where id in (select id from job_finished order by id limit $1 for update skip locked)
+             -- an array is made once: a subquery may be run again for each row, and take more than its limit
+             where id = any(array(select id from job_finished order by id limit $1 for update skip locked))
              returning *
          )
          select job as job_id, kind, state, outcome, parent, trigger, run, step, finished_at from taken order by id",
@@ -51,11 +52,11 @@ pub async fn take_finished(conn: &mut PgConnection, limit: i64) -> Result<Vec<Fi
 pub async fn remove_finished(pool: &PgPool, kept: Duration, limit: i64) -> Result<u64, Error> {
     let removed: i64 = sqlx::query_scalar(
         "with removed as (
-             delete from job where id in (
+             delete from job where id = any(array(
                  select j.id from job j
                  where j.state in ('done', 'cancelled') and j.finished_at < now() - make_interval(secs => $1)
                  order by j.finished_at limit $2
-                 for update skip locked)
+                 for update skip locked))
              returning id, kind, state
          ), starts as (
              delete from job_attempt a using removed r where a.job = r.id

@@ -115,8 +115,8 @@ pub(crate) async fn reap(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let gone = sqlx::query(
         "update worker set state = 'gone', gone_at = clock_timestamp()
-         where id in (select id from worker where state <> 'gone' and lease_until < clock_timestamp()
-                      order by id for update skip locked)",
+         where id = any(array(select id from worker where state <> 'gone' and lease_until < clock_timestamp()
+                              order by id for update skip locked))",
     )
     .execute(&mut *tx)
     .await?
