@@ -1,6 +1,7 @@
 //! The queue on real Postgres. `DATABASE_URL` names a server on which databases may be made.
 
 mod arrows;
+mod bad_input;
 mod claims;
 mod enqueueing;
 mod kill;
