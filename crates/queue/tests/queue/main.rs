@@ -2,6 +2,7 @@
 
 mod apalis_worker;
 mod arrows;
+mod bad_input;
 mod claims;
 mod enqueueing;
 mod kill;
