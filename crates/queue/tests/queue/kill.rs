@@ -90,7 +90,7 @@ async fn effect(pool: &PgPool, job: &Job) -> Result<(), telekeep_queue::Error> {
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_under_random_faults() {
-    survive(12, rand::random()).await;
+    survive(12, rand::random::<u32>().into()).await;
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn nothing_is_lost_or_doubled_under_random_faults() {
 async fn nothing_is_lost_or_doubled_under_many_random_faults() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
     let faults = number("QUEUE_CHAOS_KILLS").unwrap_or(100);
-    survive(usize::try_from(faults).unwrap(), number("QUEUE_CHAOS_SEED").unwrap_or_else(rand::random)).await;
+    survive(usize::try_from(faults).unwrap(), number("QUEUE_CHAOS_SEED").unwrap_or_else(|| rand::random::<u32>().into())).await;
 }
 
 /// A Postgres server of this test's own.
