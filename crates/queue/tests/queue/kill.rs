@@ -127,7 +127,7 @@ impl Server {
         }
         clear_up() {
             ! recorded_process postgres >/dev/null || halt || true
-            rm -rf "$folder"
+            rm -rf "$state"
         }
         trap clear_up EXIT
         prepare_data
@@ -219,8 +219,12 @@ impl Victim {
         self.child.id().expect("a child that runs")
     }
 
-    async fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().await.unwrap().success());
+    /// A shell lets it go on, also if the test is killed meanwhile.
+    fn stop(&mut self, time: Duration) {
+        let pid = self.pid();
+        let script = format!("kill -STOP {pid}; sleep {}; kill -CONT {pid}", time.as_secs_f64());
+        Command::new("bash").args(["-c", &script]).process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        self.stopped_until = Some(now() + time);
     }
 }
 
@@ -262,7 +266,7 @@ async fn survive(faults: usize, seed: u64) {
     let (mut progressed, mut told) = (begun, begun);
     let mut next = begun + Duration::from_secs(2);
     loop {
-        chaos.resume().await;
+        chaos.check_workers();
         let before = chaos.done;
         // while Postgres starts or connections are cut this fails, and is done again in the next round
         let _ = chaos.look().await;
@@ -302,11 +306,10 @@ async fn survive(faults: usize, seed: u64) {
 }
 
 impl Chaos {
-    /// Lets go on what was stopped for long enough. No worker may end by itself, whatever happens to its Postgres.
-    async fn resume(&mut self) {
+    /// No worker may end by itself, whatever happens to its Postgres.
+    fn check_workers(&mut self) {
         for victim in &mut self.victims {
             if victim.stopped_until.is_some_and(|until| until <= now()) {
-                victim.signal("CONT").await;
                 victim.stopped_until = None;
             }
             let ended = victim.child.try_wait().unwrap();
@@ -357,8 +360,7 @@ impl Chaos {
                     victim.child.kill().await.unwrap();
                     *victim = Victim::start(&self.url);
                 } else {
-                    victim.signal("STOP").await;
-                    victim.stopped_until = Some(now() + LEASE.mul_f64(random.random_range(1.2..2.5)));
+                    victim.stop(LEASE.mul_f64(random.random_range(1.2..2.5)));
                 }
                 self.harmed.push((pid, at));
             }
