@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use sqlx::{FromRow, PgPool, Row};
 use uuid::Uuid;
 
@@ -27,7 +26,8 @@ pub(crate) struct Claimant {
 pub(crate) struct ClaimedRow {
     pub(crate) id: i64,
     pub(crate) kind: String,
-    pub(crate) payload: Value,
+    /// JSON text: one row that cannot be read must not spoil the claim.
+    pub(crate) payload: String,
     pub(crate) partition: i64,
     pub(crate) priority: i16,
     pub(crate) unique_key: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct ClaimedRow {
     pub(crate) trigger: Option<String>,
     pub(crate) run: Option<i64>,
     pub(crate) step: Option<String>,
-    pub(crate) retry: Option<sqlx::types::Json<crate::Retry>>,
+    pub(crate) retry: Option<String>,
     pub(crate) attempt: i32,
     pub(crate) failure: i32,
     pub(crate) crash: i32,
@@ -49,12 +49,17 @@ pub(crate) struct Claim {
     pub(crate) contended: bool,
 }
 
+const CLAIM: &str =
+    "select candidates, id, kind, payload::text as payload, partition, priority, unique_key, parent, trigger, run, step,
+        retry::text as retry, attempt, failure, crash
+ from queue_claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
 /// Claims up to `room` jobs under `token`.
 ///
 /// Must not be dropped half-way: what it claimed would be held by nobody in this process.
 pub(crate) async fn claim(pool: &PgPool, claimant: &Claimant, room: usize, token: Uuid) -> Result<Claim, sqlx::Error> {
     let begun = crate::clock::now();
-    let rows = sqlx::query("select * from queue_claim($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+    let rows = sqlx::query(CLAIM)
         .bind(claimant.worker)
         .bind(&claimant.holder)
         .bind(&claimant.kinds)

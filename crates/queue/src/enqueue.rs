@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
 
@@ -19,6 +19,9 @@ const COPY_FROM: usize = 200;
 
 /// The largest payload, as JSON text. Larger things belong into tables of their own.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
+
+/// How deep a payload may be nested: whoever reads JSON has a limit, serde_json's is 128.
+pub const MAX_PAYLOAD_DEPTH: usize = 100;
 
 /// The one channel of the queue's notifications.
 pub(crate) const CHANNEL: &str = "telekeep_queue";
@@ -151,6 +154,12 @@ impl NewJob {
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(Error::PayloadTooLarge { kind: self.kind.clone(), bytes: payload.len() });
         }
+        if deeper_than(&self.payload, MAX_PAYLOAD_DEPTH) {
+            return Err(Error::PayloadTooDeep { kind: self.kind.clone() });
+        }
+        if self.retry.is_some_and(|retry| !retry.jitter.is_finite()) {
+            return Err(Error::Jitter { kind: self.kind.clone() });
+        }
         Ok(Ready { job: self, payload })
     }
 }
@@ -203,6 +212,14 @@ pub(crate) async fn notify(pool: &PgPool, what: &str) -> Result<(), sqlx::Error>
         .map(drop)
 }
 
+fn deeper_than(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|field| deeper_than(field, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// A job that may be stored.
 struct Ready<'a> {
     job: &'a NewJob,
@@ -223,7 +240,9 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<En
         let ready: Vec<&Ready<'_>> = places.iter().map(|&place| &ready[place]).collect();
         let made = match ready.as_slice() {
             [] => continue,
-            [first, ..] if first.job.unique_key.is_none() && ready.len() >= COPY_FROM => copy(conn, &ready).await?,
+            [first, ..] if first.job.unique_key.is_none() && ready.len() >= COPY_FROM && ready.iter().all(plain_date) => {
+                copy(conn, &ready).await?
+            }
             _ => insert(conn, &ready).await?,
         };
         for (place, id) in made {
@@ -366,6 +385,11 @@ async fn insert(conn: &mut PgConnection, jobs: &[&Ready<'_>]) -> Result<Vec<(usi
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().filter_map(|(place, id)| Some((usize::try_from(place - 1).ok()?, id))).collect())
+}
+
+/// Whether COPY's text can say when it starts: years of more or less than four digits are written otherwise.
+fn plain_date(ready: &&Ready<'_>) -> bool {
+    ready.job.run_at.is_none_or(|at| (1..=9999).contains(&at.year()))
 }
 
 /// Copies jobs without unique keys; answers (place in `jobs`, new id).

@@ -21,6 +21,18 @@ pub enum Error {
         /// Its size as JSON text.
         bytes: usize,
     },
+    /// A payload is nested deeper than [`MAX_PAYLOAD_DEPTH`](crate::MAX_PAYLOAD_DEPTH).
+    #[error("the payload of a {kind} job is nested deeper than {} levels", crate::MAX_PAYLOAD_DEPTH)]
+    PayloadTooDeep {
+        /// The job's kind.
+        kind: String,
+    },
+    /// A job's own retry has a jitter that is no number.
+    #[error("the jitter of a {kind} job's retry is no number; it is a share from 0 to 1")]
+    Jitter {
+        /// The job's kind.
+        kind: String,
+    },
     /// A priority outside 1 to 4.
     #[error("priority {priority} of a {kind} job is outside 1 to 4")]
     Priority {

@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::enqueue::CHANNEL;
 use crate::finished::remove_finished;
 use crate::operate::fold_counts;
-use crate::outcome::{Move, Policy};
+use crate::outcome::{Move, Outcome, Policy};
 use crate::settle::Settlement;
 use crate::{Job, Token, WorkerConfig, lease, settle};
 
@@ -187,7 +187,7 @@ impl Incarnation {
                 Ok(claim) if !claim.rows.is_empty() => {
                     spins = 0;
                     for (row, permit) in claim.rows.into_iter().zip(permits) {
-                        let job = self.admit(row, token);
+                        let Some(job) = self.admit(row, token) else { continue };
                         if claims.send((job, permit)).is_err() {
                             return;
                         }
@@ -224,10 +224,27 @@ impl Incarnation {
         }
     }
 
-    fn admit(&self, row: ClaimedRow, token: Uuid) -> Job {
+    /// A row as a job, or held where it cannot be read.
+    fn admit(&self, row: ClaimedRow, token: Uuid) -> Option<Job> {
+        let read = || Ok((serde_json::from_str(&row.payload)?, row.retry.as_deref().map(serde_json::from_str).transpose()?));
+        let (payload, retry) = match read() {
+            Ok(read) => read,
+            Err(error) => {
+                let error: serde_json::Error = error;
+                let hold = Outcome::Hold {
+                    error: format!("its payload or retry cannot be read: {error}"),
+                    hint: "cancel it, and enqueue it anew".to_owned(),
+                };
+                let (settled, _) = oneshot::channel();
+                let token = Token { job: row.id, token };
+                let to = Move::after(hold, &Policy::DEFAULT, row.failure, 0.5);
+                let _ = self.settlements.send(Settlement { token, to, settled });
+                return None;
+            }
+        };
         let cancel = self.over.child_token();
         self.running().insert(row.id, Running { token, cancel: cancel.clone() });
-        Job {
+        Some(Job {
             id: row.id,
             token: Token { job: row.id, token },
             attempt: row.attempt,
@@ -240,13 +257,13 @@ impl Incarnation {
             run: row.run,
             step: row.step,
             unique_key: row.unique_key,
-            policy: self.policies.get(&row.kind).copied().unwrap_or_default().with(row.retry.map(|retry| retry.0)),
+            policy: self.policies.get(&row.kind).copied().unwrap_or_default().with(retry),
             kind: row.kind,
-            payload: row.payload,
+            payload,
             cancel,
             draining: self.stop.clone(),
             started: now(),
-        }
+        })
     }
 
     /// One connection listens for everything; without it the poll is slower and nothing else.

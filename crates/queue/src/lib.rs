@@ -100,7 +100,7 @@ mod settle;
 mod worker;
 
 pub use backend::{JsonValues, PgBackend, SettleLayer, SettleService};
-pub use enqueue::{Conflict, Enqueued, MAX_PAYLOAD_BYTES, NewJob, Wake, enqueue};
+pub use enqueue::{Conflict, Enqueued, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, NewJob, Wake, enqueue};
 pub use error::Error;
 pub use fence::{fence, progress};
 pub use finished::{Finished, remove_finished, take_finished};

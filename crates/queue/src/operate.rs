@@ -8,6 +8,9 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use crate::enqueue::{PRIORITIES, notify};
 use crate::{Error, State};
 
+/// How often a statement that lost a unique key to another is tried again.
+const TRIES: u32 = 20;
+
 /// A job as it stands in the table.
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub struct JobRow {
@@ -215,18 +218,36 @@ pub(crate) async fn fold_counts(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-/// An arrow that the operator draws: from which states, what it sets, and under which further condition.
+/// An arrow that the operator draws, for all that match and nobody has locked, and for one at a time.
+struct Arrow {
+    together: &'static str,
+    alone: &'static str,
+}
+
+/// From which states, what it sets, and under which further condition.
 macro_rules! arrow {
     ($from:literal, $set:literal, $only:literal) => {
+        Arrow { together: arrow!($from, $set, $only, "skip locked"), alone: arrow!($from, $set, $only, "") }
+    };
+    ($from:literal, $set:literal, $only:literal, $lock:literal) => {
         concat!(
-            "with hit as materialized (
-                 select j.id, j.state as was from job j where j.state in (",
+            "with meant as materialized (
+                 select j.id from job j where j.state in (",
             $from,
             ") and ",
             matches!(),
             " and ",
             $only,
-            " order by j.id limit $9 for no key update of j
+            " order by j.id limit $9
+             ), hit as materialized (
+                 select j.id, j.state as was from job j
+                 where j.id = any(array(select id from meant)) and j.state in (",
+            $from,
+            ") and ",
+            $only,
+            " order by j.id for no key update of j ",
+            $lock,
+            "
              ), moved as (
                  update job j set ",
             $set,
@@ -241,21 +262,22 @@ macro_rules! arrow {
                  select d.* from (select kind, was, state, count(*) as n from moved where was <> state group by 1, 2, 3) k
                  cross join lateral (values (k.kind, k.was, -k.n), (k.kind, k.state, k.n)) as d(kind, state, n)
              )
-             select count(*) from moved"
+             select (select count(*) from moved), array(select id from meant except select id from hit)"
         )
     };
 }
 
 /// Draws an arrow for what matches; answers how many jobs it touched.
 ///
+/// What others have locked is waited for one by one, holding nothing: a job that writes may wait for what this would hold.
+///
 /// # Errors
 /// Where one job alone is meant and not touched: that there is none, or that no such arrow leads from its state.
-async fn draw(pool: &PgPool, filter: &Filter, action: &'static str, arrow: &'static str, value: Option<i64>) -> Result<u64, Error> {
-    let mut query = bind!(sqlx::query_scalar(arrow), filter, filter.limit);
-    if let Some(value) = value {
-        query = query.bind(value);
+async fn draw(pool: &PgPool, filter: &Filter, action: &'static str, arrow: Arrow, value: Option<i64>) -> Result<u64, Error> {
+    let (mut touched, locked) = strike(pool, filter, arrow.together, value).await?;
+    for id in locked {
+        touched += strike(pool, &Filter { ids: Some(vec![id]), ..filter.clone() }, arrow.alone, value).await?.0;
     }
-    let touched: i64 = query.fetch_one(pool).await?;
     if touched == 0
         && let Some([id]) = filter.ids.as_deref()
     {
@@ -267,9 +289,25 @@ async fn draw(pool: &PgPool, filter: &Filter, action: &'static str, arrow: &'sta
     Ok(u64::try_from(touched).unwrap_or(0))
 }
 
+/// One statement of an arrow: how many it touched, and what others have locked.
+async fn strike(pool: &PgPool, filter: &Filter, sql: &'static str, value: Option<i64>) -> Result<(i64, Vec<i64>), Error> {
+    let mut tries = 0;
+    loop {
+        let mut query = bind!(sqlx::query_as(sql), filter, filter.limit);
+        if let Some(value) = value {
+            query = query.bind(value);
+        }
+        match query.fetch_one(pool).await {
+            // a key was taken meanwhile: the next look leaves its job out
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() && tries < TRIES => tries += 1,
+            told => return Ok(told?),
+        }
+    }
+}
+
 /// Held jobs go on, crashes forgotten. Answers how many.
 pub async fn release(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const RELEASE: &str = arrow!(
+    const RELEASE: Arrow = arrow!(
         "'held'",
         "state = case when j.not_before > now() then 'scheduled' else 'available' end,
          run_at = greatest(now(), j.not_before), crash = 0, hint = null",
@@ -283,7 +321,7 @@ pub async fn release(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 ///
 /// A `job_finished` row that the earlier end left stays with whoever follows it; the new end leaves another.
 pub async fn retry(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const RETRY: &str = arrow!(
+    const RETRY: Arrow = arrow!(
         "'dead', 'held', 'cancelled'",
         "state = case when j.not_before > now() then 'scheduled' else 'available' end,
          run_at = greatest(now(), j.not_before), failure = 0, crash = 0, hint = null, finished_at = null",
@@ -299,7 +337,7 @@ pub async fn retry(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 /// Unfinished jobs are cancelled; a running one is told through its token, and is cancelled when its start ends in
 /// anything but done or dead. Answers how many.
 pub async fn cancel(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const CANCEL: &str = arrow!(
+    const CANCEL: Arrow = arrow!(
         "'scheduled', 'available', 'held', 'running'",
         "cancel_requested = h.was = 'running',
          state = case when h.was = 'running' then j.state else 'cancelled' end,
@@ -318,7 +356,7 @@ pub async fn cancel(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 
 /// Jobs that wait are held until they are [resumed](resume). Answers how many.
 pub async fn pause(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const PAUSE: &str = arrow!(
+    const PAUSE: Arrow = arrow!(
         "'scheduled', 'available'",
         "state = 'held', outcome = 'paused', hint = 'paused by the operator; resume lets it go on'",
         "true"
@@ -328,7 +366,7 @@ pub async fn pause(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 
 /// Paused jobs wait again, for the time they waited for. Answers how many.
 pub async fn resume(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const RESUME: &str = arrow!(
+    const RESUME: Arrow = arrow!(
         "'held'",
         "state = case when j.run_at > now() then 'scheduled' else 'available' end, outcome = null, hint = null",
         "j.outcome = 'paused'"
@@ -338,7 +376,7 @@ pub async fn resume(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 
 /// Unfinished jobs get another priority, 1 to 4. Answers how many.
 pub async fn reprioritise(pool: &PgPool, filter: &Filter, priority: i16) -> Result<u64, Error> {
-    const REPRIORITISE: &str = arrow!("'scheduled', 'available', 'held', 'running'", "priority = $10::bigint", "true");
+    const REPRIORITISE: Arrow = arrow!("'scheduled', 'available', 'held', 'running'", "priority = $10::bigint", "true");
     if !PRIORITIES.contains(&priority) {
         return Err(Error::Priority { kind: filter.kind.clone().unwrap_or_default(), priority });
     }
@@ -347,7 +385,7 @@ pub async fn reprioritise(pool: &PgPool, filter: &Filter, priority: i16) -> Resu
 
 /// Jobs that wait go to another partition. Answers how many.
 pub async fn relocate(pool: &PgPool, filter: &Filter, partition: i64) -> Result<u64, Error> {
-    const RELOCATE: &str = arrow!("'scheduled', 'available', 'held'", "partition = $10", "true");
+    const RELOCATE: Arrow = arrow!("'scheduled', 'available', 'held'", "partition = $10", "true");
     sqlx::query("insert into partition (id) values ($1) on conflict do nothing").bind(partition).execute(pool).await?;
     woken(pool, draw(pool, filter, "relocate", RELOCATE, Some(partition)).await?).await
 }

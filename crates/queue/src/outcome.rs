@@ -101,7 +101,8 @@ impl Policy {
         let plain = self.base.as_secs_f64() * f64::from(1_i32 << doublings);
         let capped = plain.min(self.cap.as_secs_f64());
         let jitter = self.jitter.clamp(0.0, 1.0);
-        Duration::from_secs_f64((capped * (1.0 + jitter * (2.0 * chance - 1.0))).max(0.0))
+        let seconds = (capped * (1.0 + jitter * (2.0 * chance - 1.0))).max(0.0);
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
 

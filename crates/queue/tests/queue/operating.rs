@@ -400,7 +400,6 @@ async fn a_draining_worker_shows_it_and_claims_nothing_more(pool: PgPool) {
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
-#[ignore = "fails: the unique index refuses the whole statement"]
 async fn a_key_taken_while_many_are_retried_leaves_only_its_own_job_behind(pool: PgPool) {
     let ids: Vec<i64> = add_all(&pool, &[job("work").unique_key("k"), job("work")]).await.iter().map(Enqueued::id).collect();
     cancel(&pool, &Filter::default()).await.unwrap();
@@ -416,7 +415,6 @@ async fn a_key_taken_while_many_are_retried_leaves_only_its_own_job_behind(pool:
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
-#[ignore = "fails: the action and the job lock each other, and Postgres ends one of them"]
 async fn cancelling_all_fails_no_job_that_is_writing(pool: PgPool) {
     pause_kind(&pool, "child").await.unwrap();
     let child = add(&pool, job("child").unique_key("k")).await;
