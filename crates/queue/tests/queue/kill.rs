@@ -450,3 +450,29 @@ impl Chaos {
         assert!(recovery < 60.0, "a worker's jobs began again after {recovery:.1} s");
     }
 }
+
+/// `finish` needs no other fence, so it must bound a stopped process as `fence` does.
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn a_transaction_that_finish_alone_fenced_cannot_be_held_for_ever(pool: PgPool) {
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let live = Live::start(Worker::new(pool.clone(), config("finishing")).register("work", QUICK, move |job: Job| {
+        let _ = heard.send(job.token);
+        async move {
+            job.cancel.cancelled().await;
+            Outcome::Done
+        }
+    }));
+    add(&pool, job("work")).await;
+    let token = hears.recv().await.unwrap();
+    let limit = "select current_setting('idle_in_transaction_session_timeout')";
+    let mut tx = pool.begin().await.unwrap();
+    fence(&mut tx, token).await.unwrap();
+    let fenced: String = sqlx::query_scalar(limit).fetch_one(&mut *tx).await.unwrap();
+    tx.rollback().await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    finish(&mut tx, token).await.unwrap();
+    let finished: String = sqlx::query_scalar(limit).fetch_one(&mut *tx).await.unwrap();
+    tx.rollback().await.unwrap();
+    live.stop().await;
+    assert_eq!((fenced.as_str(), finished.as_str()), ("1min", "1min"));
+}
