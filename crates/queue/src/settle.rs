@@ -104,7 +104,8 @@ const SETTLE_ALONE: &str = settle_sql!("", "", "select id from moved");
 const FINISH: &str = settle_sql!(
     "",
     "and exists (select from worker w where w.id = j.worker and w.state <> 'gone' and w.lease_until > clock_timestamp())",
-    "select id from moved"
+    // as `fence` does: a stopped process must not hold its job for ever
+    "select id from moved where set_config('idle_in_transaction_session_timeout', '60s', true) is not null"
 );
 
 /// Moves what still holds its token.
