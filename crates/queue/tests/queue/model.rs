@@ -1072,3 +1072,29 @@ async fn the_queue_agrees_with_a_model_of_it(pool: PgPool) {
     }
     pool.close().await;
 }
+
+/// Ends `count` jobs under the statistics of a table with one row: the plan of a table that was analysed when it was all
+/// but empty, and filled since.
+async fn end_after_analysis(pool: &PgPool, count: usize) {
+    let all: Vec<NewJob> = (0..count).map(|_| crate::job("work")).collect();
+    for jobs in [&all[..1], &all[1..]] {
+        let ids: Vec<i64> = crate::add_all(pool, jobs).await.iter().map(|answer| answer.id()).collect();
+        cancel(pool, &Filter::ids(ids)).await.unwrap();
+        if jobs.len() == 1 {
+            sqlx::raw_sql("vacuum analyze job, job_finished").execute(pool).await.unwrap();
+        }
+    }
+}
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn no_more_ends_are_taken_than_were_asked_for(pool: PgPool) {
+    end_after_analysis(&pool, 20).await;
+    let mut conn = pool.acquire().await.unwrap();
+    assert_eq!(take_finished(&mut conn, 2).await.unwrap().len(), 2);
+}
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn no_more_jobs_are_removed_than_were_asked_for(pool: PgPool) {
+    end_after_analysis(&pool, 20).await;
+    assert_eq!(remove_finished(&pool, Duration::ZERO, 2).await.unwrap(), 2);
+}
