@@ -135,15 +135,25 @@ enum Action {
 #[derive(Debug, Clone)]
 enum Target {
     One(usize),
+    /// One in a state from which the arrow leads; its key may forbid it all the same.
+    Fitting(usize),
+    /// The one that was answered for or acted on last.
+    Same,
     Nobody,
-    Matching { kind: Option<usize>, partition: Option<i64>, state: Option<State>, unfinished: bool, limit: Option<i64> },
+    Matching {
+        kind: Option<usize>,
+        partition: Option<i64>,
+        state: Option<State>,
+        unfinished: bool,
+        limit: Option<i64>,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
     use proptest::{bool::weighted, collection::vec, option::of};
     let new = (
         prop_oneof![4 => Just(0), 4 => Just(1), 1 => Just(2)],
-        prop_oneof![3 => Just(None), 2 => (0..2_u8).prop_map(Some)],
+        prop_oneof![Just(None), (0..2_u8).prop_map(Some)],
         prop_oneof![5 => Just(None), 1 => Just(Some(0)), 3 => (1..4_i64).prop_map(Some)],
         prop_oneof![Just(Conflict::Keep), Just(Conflict::Replace), Just(Conflict::Earlier)],
         0..3_i64,
@@ -170,8 +180,8 @@ fn step() -> impl Strategy<Value = Step> {
     let write =
         prop_oneof![Just(Write::Fence), (1..9_i64).prop_map(Write::Progress), Just(Write::Finish), Just(Write::FinishRolledBack),];
     let action = prop_oneof![
-        2 => Just(Action::Release),
-        3 => Just(Action::Retry),
+        3 => Just(Action::Release),
+        5 => Just(Action::Retry),
         3 => Just(Action::Cancel),
         2 => Just(Action::Pause),
         2 => Just(Action::Resume),
@@ -186,7 +196,9 @@ fn step() -> impl Strategy<Value = Step> {
         prop_oneof![1 => Just(None), 4 => (0..4_i64).prop_map(Some)],
     );
     let target = prop_oneof![
-        12 => any::<usize>().prop_map(Target::One),
+        6 => any::<usize>().prop_map(Target::One),
+        8 => any::<usize>().prop_map(Target::Fitting),
+        8 => Just(Target::Same),
         1 => Just(Target::Nobody),
         4 => matching.prop_map(|(kind, partition, state, unfinished, limit)| {
             Target::Matching { kind, partition, state, unfinished, limit }
@@ -203,11 +215,11 @@ fn step() -> impl Strategy<Value = Step> {
         14 => Just(Step::Claim),
         30 => (any::<usize>(), answer).prop_map(|(place, answer)| Step::Answer(place, answer)),
         8 => (any::<usize>(), write).prop_map(|(place, write)| Step::Write(place, write)),
-        20 => (action, target).prop_map(|(action, target)| Step::Draw(action, target)),
+        28 => (action, target).prop_map(|(action, target)| Step::Draw(action, target)),
         1 => (0..3_usize).prop_map(Step::PauseKind),
         3 => (0..3_usize).prop_map(Step::ResumeKind),
         3 => (0..3_i64, settings).prop_map(|(id, settings)| Step::SetPartition(id, settings)),
-        1 => (0..3_i64, 0..3_usize, 0..3_i64).prop_map(|(partition, method, hours)| Step::Rest { partition, method, hours }),
+        4 => (0..3_i64, 0..3_usize, 0..3_i64).prop_map(|(partition, method, hours)| Step::Rest { partition, method, hours }),
         1 => Just(Step::Kill),
         5 => (weighted(0.8), any::<bool>(), 1..6_usize)
             .prop_map(|(expired, holder, slots)| Step::Start { expired, holder, slots }),
@@ -215,6 +227,20 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..3_i64, 0..5_i64).prop_map(|(kept, limit)| Step::Remove { kept, limit }),
         3 => (0..5_i64, weighted(0.3)).prop_map(|(limit, rolled_back)| Step::Take { limit, rolled_back }),
     ]
+}
+
+impl Action {
+    fn leads_from(self, job: &Known) -> bool {
+        use State::{Available, Cancelled, Dead, Held, Running, Scheduled};
+        match self {
+            Action::Release => job.state == Held,
+            Action::Retry => matches!(job.state, Dead | Held | Cancelled),
+            Action::Cancel | Action::Reprioritise(_) => matches!(job.state, Scheduled | Available | Held | Running),
+            Action::Pause => matches!(job.state, Scheduled | Available),
+            Action::Resume => job.state == Held && job.outcome.as_deref() == Some("paused"),
+            Action::Relocate(_) => matches!(job.state, Scheduled | Available | Held),
+        }
+    }
 }
 
 /// A job as the model knows it. Times are hours from now.
@@ -455,23 +481,16 @@ impl Model {
         }
     }
 
+    /// Whether an arrow leads from where a job is, and its key is free or its own.
     fn arrow(&self, action: Action, job: &Known) -> bool {
-        use State::{Available, Cancelled, Dead, Held, Running, Scheduled};
         let taken = |other: &Known| {
             job.key.is_some()
                 && (other.kind, &other.key) == (job.kind, &job.key)
                 && other.id != job.id
                 && (other.unfinished() || other.id > job.id && other.state != State::Done)
         };
-        match action {
-            Action::Release => job.state == Held,
-            Action::Retry if job.state == Held => true,
-            Action::Retry => matches!(job.state, Dead | Cancelled) && !self.jobs.values().any(|entry| taken(&entry.job)),
-            Action::Cancel | Action::Reprioritise(_) => matches!(job.state, Scheduled | Available | Held | Running),
-            Action::Pause => matches!(job.state, Scheduled | Available),
-            Action::Resume => job.state == Held && job.outcome.as_deref() == Some("paused"),
-            Action::Relocate(_) => matches!(job.state, Scheduled | Available | Held),
-        }
+        let starts_over = matches!(action, Action::Retry) && job.state.is_final();
+        action.leads_from(job) && !(starts_over && self.jobs.values().any(|entry| taken(&entry.job)))
     }
 
     fn draw(&mut self, action: Action, id: i64) {
@@ -530,6 +549,7 @@ struct Stage {
     row: i64,
     desk: Desk,
     tokens: Vec<Token>,
+    last: i64,
     ended: Vec<(i64, State, String)>,
 }
 
@@ -564,6 +584,7 @@ impl Stage {
             row: 0,
             desk: Desk::default(),
             tokens: Vec::new(),
+            last: 0,
             ended: Vec::new(),
         }
     }
@@ -763,6 +784,7 @@ impl Stage {
         )?;
         eventually(&self.pool, "select state <> 'running' from job where id = $1", id).await?;
         self.model.answer(id, answer);
+        self.last = id;
         Ok(())
     }
 
@@ -811,6 +833,12 @@ impl Stage {
         let ids: Vec<i64> = self.model.jobs.keys().copied().collect();
         let filter = match target {
             Target::One(place) => Filter::one(ids.get(place % ids.len().max(1)).copied().unwrap_or(nobody)),
+            Target::Fitting(place) => {
+                let ids: Vec<i64> =
+                    self.model.jobs.values().filter(|entry| action.leads_from(&entry.job)).map(|entry| entry.job.id).collect();
+                Filter::one(ids.get(place % ids.len().max(1)).copied().unwrap_or(nobody))
+            }
+            Target::Same => Filter::one(self.last),
             Target::Nobody => Filter::one(nobody),
             Target::Matching { kind, partition, state, unfinished, limit } => Filter {
                 kind: kind.map(|kind| KINDS[kind].to_owned()),
@@ -872,6 +900,7 @@ impl Stage {
         let here = self.model.running_here();
         for id in touched {
             self.model.draw(action, id);
+            self.last = id;
             if matches!(action, Action::Cancel) && here.contains(&id) {
                 let told = self.desk.lock().unwrap().get(&id).map(|(job, _)| job.cancel.clone()).unwrap_or_default();
                 let heard = timeout(PATIENCE, told.cancelled()).await;
