@@ -7,6 +7,7 @@ mod claims;
 mod enqueueing;
 mod kill;
 mod leases;
+mod model;
 mod operating;
 
 use std::time::Duration;
