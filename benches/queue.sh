@@ -82,10 +82,10 @@ jq -rs "$summary"' . as $all
     while IFS=$'\t' read -r row name workers connections rate ratio; do line "$row" "$name" "$workers" "$connections" "$rate" "$ratio"; done
 printf '\n%-16s %-18s %8s %8s\n' latency "" "p50 ms" "p99 ms" >&3
 for name in ours graphile-default river; do
-    jq -rs --arg name "$name" "$summary"'[value("latency"; $name; "p50_ms") | rounded, (value("latency"; $name; "p99_ms"))] | @tsv' "$results" 2>/dev/null |
+    jq -rs --arg name "$name" "$summary"'[(value("latency"; $name; "p50_ms") | rounded), (value("latency"; $name; "p99_ms") | rounded)] | @tsv' "$results" |
         while IFS=$'\t' read -r p50 p99; do printf '%-16s %-18s %8s %8s\n' "" "$name" "$p50" "$p99" >&3; done
 done
-jq -rs '.[] | select(.row == "backlog") | "\nbacklog: \(.claims) claims beside 900,000 jobs that may not start: p50 \(.claim_p50_ms) ms, p99 \(.claim_p99_ms) ms; \(.rss_mib) MiB"' "$results" >&3
+jq -rs "$summary"'.[] | select(.row == "backlog") | "\nbacklog: \(.claims) claims beside 900,000 jobs that may not start: p50 \(.claim_p50_ms | rounded) ms, p99 \(.claim_p99_ms | rounded) ms; \(.rss_mib | rounded) MiB"' "$results" >&3
 jq -cs "$summary"' . as $all | def rate($name): $all | value("noop"; $name; "jobs_per_s");
     (rate("ours")) as $ours | {
         jobs_per_s: ($ours | round),
