@@ -148,7 +148,7 @@ impl NewJob {
     /// Its payload as JSON text, once it is known to be acceptable.
     fn checked(&self) -> Result<Ready<'_>, Error> {
         if !PRIORITIES.contains(&self.priority) {
-            return Err(Error::Priority { kind: self.kind.clone(), priority: self.priority });
+            return Err(Error::Priority { kind: Some(self.kind.clone()), priority: self.priority });
         }
         let payload = self.payload.to_string();
         if payload.len() > MAX_PAYLOAD_BYTES {

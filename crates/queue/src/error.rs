@@ -34,10 +34,10 @@ pub enum Error {
         kind: String,
     },
     /// A priority outside 1 to 4.
-    #[error("priority {priority} of a {kind} job is outside 1 to 4")]
+    #[error("priority {priority} is outside 1 (most urgent) to 4{}", kind.as_ref().map(|kind| format!(": a {kind} job")).unwrap_or_default())]
     Priority {
-        /// The job's kind.
-        kind: String,
+        /// The job's kind, where one is meant.
+        kind: Option<String>,
         /// What was asked for.
         priority: i16,
     },

@@ -378,7 +378,7 @@ pub async fn resume(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 pub async fn reprioritise(pool: &PgPool, filter: &Filter, priority: i16) -> Result<u64, Error> {
     const REPRIORITISE: Arrow = arrow!("'scheduled', 'available', 'held', 'running'", "priority = $10::bigint", "true");
     if !PRIORITIES.contains(&priority) {
-        return Err(Error::Priority { kind: filter.kind.clone().unwrap_or_default(), priority });
+        return Err(Error::Priority { kind: filter.kind.clone(), priority });
     }
     draw(pool, filter, "reprioritise", REPRIORITISE, Some(priority.into())).await
 }

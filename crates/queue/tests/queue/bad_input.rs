@@ -93,7 +93,7 @@ async fn a_priority_out_of_range_is_refused_and_nothing_of_the_call_stays(pool: 
     for priority in [i16::MIN, -1, 0, 5, i16::MAX] {
         let error = enqueue(&mut conn, &[job("work"), job("work").priority(priority)]).await.unwrap_err();
         assert!(matches!(error, Error::Priority { priority: refused, .. } if refused == priority), "{error}");
-        assert_eq!(error.to_string(), format!("priority {priority} of a work job is outside 1 to 4"));
+        assert_eq!(error.to_string(), format!("priority {priority} is outside 1 (most urgent) to 4: a work job"));
     }
     assert_eq!(counts(&pool).await.unwrap(), []);
     let id = add(&pool, job("work").priority(4)).await;
