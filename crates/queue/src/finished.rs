@@ -48,13 +48,15 @@ pub async fn take_finished(conn: &mut PgConnection, limit: i64) -> Result<Vec<Fi
 }
 
 /// Removes up to `limit` jobs that ended as done or cancelled longer than `kept` ago, with their attempts and with their
-/// ends that no follower took by then, and the rows of workers long gone. Dead jobs stay. Answers how many jobs.
+/// ends that nobody took by then, and the rows of workers long gone. Dead jobs stay, and so does a job of a workflow run
+/// until its end was taken: the run waits for it. Answers how many jobs.
 pub async fn remove_finished(pool: &PgPool, kept: Duration, limit: i64) -> Result<u64, Error> {
     let removed: i64 = sqlx::query_scalar(
         "with removed as (
              delete from job where id = any(array(
                  select j.id from job j
                  where j.state in ('done', 'cancelled') and j.finished_at < now() - make_interval(secs => $1)
+                   and (j.run is null or not exists (select from job_finished f where f.job = j.id))
                  order by j.finished_at limit $2
                  for update skip locked))
              returning id, kind, state

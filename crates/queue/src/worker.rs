@@ -41,7 +41,8 @@ pub struct WorkerConfig {
     pub heartbeat: Duration,
     /// Claims also in partitions that are kept for this holder; see [`set_partition`](crate::set_partition).
     pub holder: Option<String>,
-    /// Jobs that ended as done or cancelled are removed after so long; none are without it.
+    /// Jobs that ended as done or cancelled are removed after so long, see [`remove_finished`](crate::remove_finished); none
+    /// are without it.
     pub retention: Option<Duration>,
     /// How long running jobs may go on after the shutdown, and after a cancellation.
     pub grace: Duration,

@@ -446,3 +446,12 @@ async fn cancelling_all_fails_no_job_that_is_writing(pool: PgPool) {
     assert_eq!((cancelled.unwrap(), ended.failure), (2, 0), "{:?}", ended.error);
     assert_eq!(row(&pool, child).await.state, State::Cancelled);
 }
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn an_end_that_a_workflow_run_waits_for_is_not_removed_before_it_is_taken(pool: PgPool) {
+    let id = add(&pool, job("work").step(7, "history")).await;
+    cancel(&pool, &Filter::one(id)).await.unwrap();
+    assert_eq!(remove_finished(&pool, Duration::ZERO, 10).await.unwrap(), 0);
+    assert_eq!(ends(&pool).await.len(), 1);
+    assert_eq!(remove_finished(&pool, Duration::ZERO, 10).await.unwrap(), 1);
+}
