@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::registry().with(ClaimTimes(claims.clone())).init();
     let arguments = Arguments::parse();
     let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL is not set")?;
-    let pool = PgPoolOptions::new().max_connections(arguments.connections).connect(&url).await?;
+    let pool = PgPoolOptions::new().max_connections(arguments.connections).test_before_acquire(false).connect(&url).await?;
     MIGRATOR.run(&pool).await?;
     let told = match arguments.mode {
         Mode::Noop | Mode::Write => throughput(&pool, &arguments).await?,

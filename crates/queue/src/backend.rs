@@ -1,7 +1,7 @@
 //! The apalis backend: it yields claimed jobs, and its middleware settles what became of them.
 //!
 //! A pump takes permits, claims exactly as many jobs, and ties a permit to each; it never buffers. The permit is
-//! freed after the outcome is committed. Payloads stay `serde_json::Value`: apalis stops a whole worker over one
+//! freed when the work is over, and held while too many outcomes wait for their commit. Payloads stay `serde_json::Value`: apalis stops a whole worker over one
 //! that it cannot decode.
 
 use std::collections::HashMap;
@@ -32,6 +32,8 @@ use crate::outcome::{Move, Outcome};
 use crate::worker::own_pool;
 use crate::{Error, Job, Policy, WorkerConfig};
 
+/// Room for one job.
+pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
 /// What the pump hands over: a claimed job and the slot that it fills.
 pub(crate) type Claims = mpsc::UnboundedReceiver<(Job, OwnedSemaphorePermit)>;
 
@@ -41,8 +43,8 @@ pub(crate) type Claims = mpsc::UnboundedReceiver<(Job, OwnedSemaphorePermit)>;
 struct Claimed {
     job: Job,
     incarnation: Arc<Incarnation>,
-    /// Freed when the last clone goes, which the middleware keeps until the outcome is committed.
-    _slot: Arc<OwnedSemaphorePermit>,
+    /// Freed when the last clone goes, which the middleware keeps until the outcome is on its way.
+    slot: Slot,
     _life: Option<Arc<Life>>,
 }
 
@@ -172,7 +174,7 @@ impl Backend for PgBackend {
                 Stage::Live(live) => match ready!(live.claims.poll_recv(cx)) {
                     Some((job, slot)) => {
                         let incarnation = live.incarnation.clone();
-                        let claimed = Claimed { job, incarnation, _slot: Arc::new(slot), _life: live.life.clone() };
+                        let claimed = Claimed { job, incarnation, slot: Arc::new(slot), _life: live.life.clone() };
                         return Poll::Ready(Some(Ok(task(claimed))));
                     }
                     // the lease was lost: another life
@@ -195,8 +197,8 @@ impl Backend for PgBackend {
                 Stage::Live(mut live) => {
                     live.incarnation.stop.cancel();
                     let hand_back = async move {
-                        while let Some((job, _slot)) = live.claims.recv().await {
-                            live.incarnation.settle(&job, Move::unstarted()).await;
+                        while let Some((job, slot)) = live.claims.recv().await {
+                            live.incarnation.settle(&job, Move::unstarted(), Arc::new(slot)).await;
                         }
                     };
                     self.stage = Stage::Closing(Mutex::new(hand_back.boxed()));
@@ -309,17 +311,17 @@ where
             let Some(claimed) = claimed else {
                 return work.await.map(drop).map_err(Into::into);
             };
-            let Claimed { job, incarnation, .. } = &claimed;
+            let Claimed { job, incarnation, slot, _life } = claimed;
             let answer = tokio::select! {
                 answer = work => Some(answer.map(Into::into).map_err(Into::into)),
                 () = incarnation.hand_back.cancelled() => None,
             };
             let (to, result) = match answer {
                 None => (Move::drained(), Ok(())),
-                Some(Ok(outcome)) => (after(outcome, job), Ok(())),
-                Some(Err(error)) => (after(Outcome::Retry { error: chain(&*error) }, job), Err(error)),
+                Some(Ok(outcome)) => (after(outcome, &job), Ok(())),
+                Some(Err(error)) => (after(Outcome::Retry { error: chain(&*error) }, &job), Err(error)),
             };
-            incarnation.settle(job, to).await;
+            incarnation.settle(&job, to, slot).await;
             result
         }
         .boxed()

@@ -52,12 +52,18 @@ pub(crate) struct Claim {
 const CLAIM: &str =
     "select candidates, id, kind, payload::text as payload, partition, priority, unique_key, parent, trigger, run, step,
         retry::text as retry, attempt, failure, crash
- from queue_claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+ from queue_claim($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// Claims up to `room` jobs under `token`.
+/// Claims up to `room` jobs under `token`, of the partitions that it was `told` of or of any.
 ///
 /// Must not be dropped half-way: what it claimed would be held by nobody in this process.
-pub(crate) async fn claim(pool: &PgPool, claimant: &Claimant, room: usize, token: Uuid) -> Result<Claim, sqlx::Error> {
+pub(crate) async fn claim(
+    pool: &PgPool,
+    claimant: &Claimant,
+    room: usize,
+    token: Uuid,
+    told: Option<&[i64]>,
+) -> Result<Claim, sqlx::Error> {
     let begun = crate::clock::now();
     let rows = sqlx::query(CLAIM)
         .bind(claimant.worker)
@@ -69,6 +75,7 @@ pub(crate) async fn claim(pool: &PgPool, claimant: &Claimant, room: usize, token
         .bind(claimant.per_partition)
         .bind(i32::try_from(room).unwrap_or(i32::MAX))
         .bind(token)
+        .bind(told)
         .fetch_all(pool)
         .await?;
     let mut claim = Claim { rows: Vec::with_capacity(rows.len()), contended: false };

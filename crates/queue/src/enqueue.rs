@@ -9,6 +9,7 @@ use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, PgPool};
 
+use crate::news::{News, announce};
 use crate::{Error, Retry, State};
 
 /// The priorities that there are, the most urgent first.
@@ -22,9 +23,6 @@ pub const MAX_PAYLOAD_BYTES: usize = 1 << 20;
 
 /// How deep a payload may be nested: whoever reads JSON has a limit, serde_json's is 128.
 pub const MAX_PAYLOAD_DEPTH: usize = 100;
-
-/// The one channel of the queue's notifications.
-pub(crate) const CHANNEL: &str = "telekeep_queue";
 
 const TRIES: u32 = 20;
 
@@ -188,28 +186,17 @@ impl Enqueued {
 #[must_use = "fire it after the commit, or the jobs wait for the next poll"]
 pub struct Wake {
     /// What to tell; nothing where nothing is new.
-    what: Option<&'static str>,
+    what: Option<News>,
 }
 
 impl Wake {
-    /// Sends the notification. Never fails: the workers' poll is the net beneath it.
+    /// Wakes the workers of this process at once, and the others by a notification. Never fails: the workers' poll is the
+    /// net beneath it.
     pub async fn fire(self, pool: &PgPool) {
-        let Some(what) = self.what else { return };
-        if let Err(error) = notify(pool, what).await {
-            tracing::debug!(error = %error, "queue wake-up not sent; the poll will find the jobs");
+        if let Some(news) = self.what {
+            announce(pool, &news).await;
         }
     }
-}
-
-/// A transaction of its own that holds nothing but the notification, which no server keeps over a crash: its commit need
-/// not wait for the disk.
-pub(crate) async fn notify(pool: &PgPool, what: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
-        .bind(CHANNEL)
-        .bind(what)
-        .execute(pool)
-        .await
-        .map(drop)
 }
 
 fn deeper_than(value: &Value, levels: usize) -> bool {
@@ -240,6 +227,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<En
         let ready: Vec<&Ready<'_>> = places.iter().map(|&place| &ready[place]).collect();
         let made = match ready.as_slice() {
             [] => continue,
+            [one] => insert_one(conn, one).await?.map(|id| (0, id)).into_iter().collect(),
             [first, ..] if first.job.unique_key.is_none() && ready.len() >= COPY_FROM && ready.iter().all(plain_date) => {
                 copy(conn, &ready).await?
             }
@@ -257,8 +245,9 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<(Vec<En
     }
     let answers: Vec<Enqueued> = answers.into_iter().flatten().collect();
     // with a start of its own it may be for later: then the workers look when
-    let what = if jobs.iter().any(|job| job.run_at.is_some()) { "later" } else { "wake" };
-    Ok((answers, Wake { what: Some(what) }))
+    let news =
+        if jobs.iter().any(|job| job.run_at.is_some()) { News::Later } else { News::ready(jobs.iter().map(|job| job.partition)) };
+    Ok((answers, Wake { what: Some(news) }))
 }
 
 async fn make_partitions(conn: &mut PgConnection, jobs: &[&Ready<'_>]) -> Result<(), Error> {
@@ -307,8 +296,8 @@ async fn find_or_insert(conn: &mut PgConnection, ready: &Ready<'_>) -> Result<En
             }
             return Ok(Enqueued::Deduplicated(id, state));
         }
-        if let Some((_, id)) = insert(conn, &[ready]).await?.first() {
-            return Ok(Enqueued::Created(*id));
+        if let Some(id) = insert_one(conn, ready).await? {
+            return Ok(Enqueued::Created(id));
         }
     }
     Err(Error::Contended { kind: job.kind.clone(), key: job.unique_key.clone().unwrap_or_default(), tries: TRIES })
@@ -335,6 +324,41 @@ async fn take_earlier(conn: &mut PgConnection, id: i64, run_at: Option<DateTime<
     .bind(id)
     .bind(run_at)
     .fetch_one(conn)
+    .await?)
+}
+
+/// [`insert`] of one, which most calls are: no arrays, no sort, no join.
+async fn insert_one(conn: &mut PgConnection, ready: &Ready<'_>) -> Result<Option<i64>, Error> {
+    let job = ready.job;
+    Ok(sqlx::query_scalar(
+        "with partitions as (
+             insert into partition (id) select $3 where not exists (select from partition where id = $3)
+             on conflict do nothing
+         ), made as (
+             insert into job (kind, payload, partition, priority, state, run_at, unique_key, parent, trigger, run, step, retry)
+             values ($1, $2::jsonb, $3, $4, case when $5 > statement_timestamp() then 'scheduled' else 'available' end,
+                     coalesce($5, statement_timestamp()), $6, $7, $8, $9, $10, $11)
+             on conflict (kind, unique_key)
+                where unique_key is not null and state in ('scheduled', 'available', 'running', 'held')
+                do nothing
+             returning id, kind, state
+         ), counted as (
+             insert into job_delta select kind, state, 1 from made
+         )
+         select id from made",
+    )
+    .bind(&job.kind)
+    .bind(&ready.payload)
+    .bind(job.partition)
+    .bind(job.priority)
+    .bind(job.run_at)
+    .bind(&job.unique_key)
+    .bind(job.parent)
+    .bind(&job.trigger)
+    .bind(job.run)
+    .bind(&job.step)
+    .bind(job.retry.map(sqlx::types::Json))
+    .fetch_optional(conn)
     .await?)
 }
 

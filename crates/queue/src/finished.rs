@@ -30,17 +30,17 @@ pub struct Finished {
     pub finished_at: DateTime<Utc>,
 }
 
-/// Takes up to `limit` ends, oldest first, in the caller's transaction: rolled back, they are there again. What
+/// Takes up to `limit` ends, those of the oldest jobs first, in the caller's transaction: rolled back, they are there again. What
 /// another follower is taking is left to it.
 pub async fn take_finished(conn: &mut PgConnection, limit: i64) -> Result<Vec<Finished>, Error> {
     Ok(sqlx::query_as(
         "with taken as (
              delete from job_finished
              -- an array is made once: a subquery may be run again for each row, and take more than its limit
-             where id = any(array(select id from job_finished order by id limit $1 for update skip locked))
+             where ctid = any(array(select ctid from job_finished order by job, finished_at limit $1 for update skip locked))
              returning *
          )
-         select job as job_id, kind, state, outcome, parent, trigger, run, step, finished_at from taken order by id",
+         select job as job_id, kind, state, outcome, parent, trigger, run, step, finished_at from taken order by job, finished_at",
     )
     .bind(limit)
     .fetch_all(conn)

@@ -12,14 +12,15 @@ use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::backend::Claims;
+use crate::backend::{Claims, Slot};
 use crate::claim::{Claimant, ClaimedRow, LOOK_MOST, claim, look};
 use crate::clock::now;
-use crate::enqueue::CHANNEL;
 use crate::finished::remove_finished;
+use crate::news::{self, CHANNEL, News, Place};
 use crate::operate::fold_counts;
 use crate::outcome::{Move, Outcome, Policy};
 use crate::settle::Settlement;
+use crate::worker::one_more;
 use crate::{Job, Token, WorkerConfig, lease, settle};
 
 /// The net beneath the notifications.
@@ -41,12 +42,16 @@ pub(crate) struct Incarnation {
     claimant: Claimant,
     policies: HashMap<String, Policy>,
     slots: Arc<Semaphore>,
+    /// Outcomes on their way.
+    unsettled: Semaphore,
     running: Mutex<HashMap<i64, Running>>,
     /// Held by the pump from before a claim until its jobs are in `running`.
     claiming: tokio::sync::Mutex<()>,
     settlements: mpsc::UnboundedSender<Settlement>,
     /// Something may be claimable.
     kick: Notify,
+    /// Where, by the last that told; empty: anywhere.
+    told: Mutex<Vec<i64>>,
     /// Something may be due earlier than was known.
     later: Notify,
     /// Something may have been cancelled.
@@ -90,10 +95,12 @@ impl Incarnation {
             worker,
             policies,
             slots: Arc::new(Semaphore::new(config.concurrency)),
+            unsettled: Semaphore::new(config.concurrency),
             running: Mutex::default(),
             claiming: tokio::sync::Mutex::default(),
             settlements,
             kick: Notify::new(),
+            told: Mutex::default(),
             later: Notify::new(),
             recheck: Notify::new(),
             stop: over.child_token(),
@@ -101,6 +108,7 @@ impl Incarnation {
             over: over.clone(),
             pool: pool.clone(),
         });
+        news::add(&pool, &this);
         let options = (*pool.connect_options()).clone();
         tasks.spawn(lease::heartbeat(options, worker, config.lease, config.heartbeat, over.clone()));
         tasks.spawn(settle::run(pool, settlements_rx, over));
@@ -113,10 +121,14 @@ impl Incarnation {
         Ok((this, claims_rx))
     }
 
-    /// Settles a job and waits for the commit; its slot is the caller's to free.
-    pub(crate) async fn settle(&self, job: &Job, to: Move) {
+    /// Settles a job and waits for the commit. Its slot is free for another job at once, until as many outcomes as there
+    /// are slots wait for theirs.
+    pub(crate) async fn settle(&self, job: &Job, to: Move, slot: Slot) {
+        let _unsettled = self.unsettled.acquire().await;
         let (settled, answer) = oneshot::channel();
-        if self.settlements.send(Settlement { token: job.token, to, settled }).is_ok() {
+        let sent = self.settlements.send(Settlement { token: job.token, to, settled });
+        drop(slot);
+        if sent.is_ok() {
             // no answer: the lease is over, and the reaper settles the job
             let _ = answer.await;
         }
@@ -145,14 +157,28 @@ impl Incarnation {
         self.running().values().for_each(|entry| entry.cancel.cancel());
     }
 
+    /// Acts on what somebody changed.
+    pub(crate) fn tell(&self, news: &News) {
+        match news {
+            News::Cancel => self.recheck.notify_one(),
+            News::Later => self.later.notify_one(),
+            News::Ready(partitions) => {
+                *self.told.lock().unwrap_or_else(PoisonError::into_inner) = partitions.clone();
+                self.kick.notify_one();
+            }
+        }
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims whenever a slot is free and something may be ready.
     async fn pump(self: Arc<Self>, claims: mpsc::UnboundedSender<(Job, OwnedSemaphorePermit)>) {
+        let pool = one_more(&self.pool);
         let mut look_at = now();
         let mut spins = 0;
+        let mut idle = false;
         loop {
             let first = tokio::select! {
                 biased;
@@ -170,7 +196,7 @@ impl Incarnation {
             }
             let mut failed = false;
             if now() >= look_at {
-                match look(&self.pool).await {
+                match look(&pool).await {
                     // a full batch: more may be due already
                     Ok(look) if look.promoted >= LOOK_MOST => look_at = now(),
                     Ok(look) => look_at = now() + look.next_due.map_or(POLL, |due| due.min(POLL)),
@@ -183,7 +209,10 @@ impl Incarnation {
             // Never dropped half-way: what the database gave must reach `running`.
             let claiming = self.claiming.lock().await;
             let token = Uuid::new_v4();
-            match claim(&self.pool, &self.claimant, permits.len(), token).await {
+            // to an idle worker the partition of a new job is worth a look of its own; the next claim looks everywhere
+            let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+            let told = (std::mem::take(&mut idle) && !told.is_empty()).then_some(told);
+            match claim(&pool, &self.claimant, permits.len(), token, told.as_deref()).await {
                 Ok(claim) if !claim.rows.is_empty() => {
                     spins = 0;
                     for (row, permit) in claim.rows.into_iter().zip(permits) {
@@ -194,6 +223,7 @@ impl Incarnation {
                     }
                     continue;
                 }
+                Ok(_) if told.is_some() => continue,
                 Ok(claim) if claim.contended && spins < SPINS => {
                     spins += 1;
                     drop(claiming);
@@ -209,6 +239,7 @@ impl Incarnation {
             drop(claiming);
             drop(permits);
             spins = 0;
+            idle = true;
             if failed {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
@@ -284,11 +315,12 @@ impl Incarnation {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.listen(CHANNEL).await?;
         self.later.notify_one();
+        let place = Place::of(&self.pool).to_string();
         while let Some(notification) = listener.try_recv().await? {
-            match notification.payload() {
-                "cancel" => self.recheck.notify_one(),
-                "later" => self.later.notify_one(),
-                _ => self.kick.notify_one(),
+            let (from, news) = notification.payload().split_once(' ').unwrap_or_default();
+            // within the process it was told already
+            if from != place {
+                self.tell(&News::read(news));
             }
         }
         Ok(())

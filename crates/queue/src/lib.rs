@@ -94,6 +94,7 @@ mod finished;
 mod incarnation;
 mod job;
 mod lease;
+mod news;
 mod operate;
 mod outcome;
 mod settle;

@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::{FromRow, PgConnection, PgPool};
 
-use crate::enqueue::{PRIORITIES, notify};
+use crate::enqueue::PRIORITIES;
+use crate::news::{News, announce};
 use crate::{Error, State};
 
 /// How often a statement that lost a unique key to another is tried again.
@@ -346,10 +347,8 @@ pub async fn cancel(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
         "true"
     );
     let cancelled = draw(pool, filter, "cancel", CANCEL, None).await?;
-    if cancelled > 0
-        && let Err(error) = notify(pool, "cancel").await
-    {
-        tracing::debug!(error = %error, "cancellation not notified; the next heartbeat finds it");
+    if cancelled > 0 {
+        announce(pool, &News::Cancel).await;
     }
     Ok(cancelled)
 }
@@ -447,10 +446,8 @@ async fn woken(pool: &PgPool, touched: u64) -> Result<u64, Error> {
 }
 
 async fn wake(pool: &PgPool, touched: u64) {
-    if touched > 0
-        && let Err(error) = notify(pool, "later").await
-    {
-        tracing::debug!(error = %error, "queue wake-up not sent; the poll will find the jobs");
+    if touched > 0 {
+        announce(pool, &News::Later).await;
     }
 }
 

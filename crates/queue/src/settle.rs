@@ -4,6 +4,7 @@
 //! partitions' counts together. It waits for no job's row while it holds another's: a row that somebody has locked
 //! is skipped and settled alone.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use crate::outcome::Move;
 use crate::{Error, Outcome, Policy, Token};
 
 const BATCH: usize = 512;
+/// Batches under way at once: the next is put together while the disk has the last.
+const TOGETHER: usize = 2;
 /// Rows that wait alone for a lock, so that they cannot take all connections.
 const ALONE: usize = 2;
 /// Bytes kept of an error or hint.
@@ -32,7 +35,7 @@ pub(crate) struct Settlement {
 }
 
 macro_rules! settle_sql {
-    ($lock:literal, $only:literal, $answer:literal) => {
+    ($lock:literal, $only:literal, $found:literal, $answer:literal) => {
         concat!(
             "
 with input as materialized (
@@ -40,13 +43,13 @@ with input as materialized (
                          $8::bool[], $9::bool[], $10::text[], $11::text[])
          as i(job, token, state, outcome, delay, failed, resting, unstarted, in_place, error, hint)
 ), mine as materialized (
-    select j.id, j.worker, i.outcome as answer, i.delay, i.failed, i.resting, i.unstarted, i.in_place, i.error, i.hint,
+    select j.id, j.at, j.worker, i.outcome as answer, i.delay, i.failed, i.resting, i.unstarted, i.in_place, i.error, i.hint,
            case when j.cancel_requested and i.state in ('available', 'scheduled', 'held')
                 then 'cancelled' else i.state end as state
     from (select * from input order by job) i
     -- a probe of the key for each, whatever the planner thinks of the input; only a running job has a token
     cross join lateral (
-        select j.id, j.worker, j.cancel_requested from job j
+        select j.id, j.ctid as at, j.worker, j.cancel_requested from job j
         where j.id = i.job and j.token = i.token ",
             $only,
             "
@@ -70,7 +73,9 @@ with input as materialized (
                           then m.now + make_interval(secs => m.delay) end,
         finished_at = case when m.state in ('done', 'dead', 'cancelled') then m.now end
     from (select *, clock_timestamp() as now from mine) m
-    where j.id = m.id
+    where ",
+            $found,
+            "
     returning j.id, j.kind, j.state, j.outcome, j.parent, j.trigger, j.run, j.step, j.finished_at, j.started_at,
               j.attempt, m.worker as worked, m.answer, m.error as told, m.unstarted, m.now
 ), finished as (
@@ -97,13 +102,19 @@ with input as materialized (
 const SETTLE_TOGETHER: &str = settle_sql!(
     "skip locked",
     "",
-    "select i.job from input i join job j on j.id = i.job
-     where i.job in (select id from moved) or j.token is distinct from i.token"
+    // they are locked, and stay where they are; one that moved as it was locked is not found, and settled alone
+    "j.ctid = m.at",
+    "select id from moved
+     union all
+     select i.job from input i
+     where i.job not in (select id from moved)
+       and exists (select from job j where j.id = i.job and j.token is distinct from i.token)"
 );
-const SETTLE_ALONE: &str = settle_sql!("", "", "select id from moved");
+const SETTLE_ALONE: &str = settle_sql!("", "", "j.id = m.id", "select id from moved");
 const FINISH: &str = settle_sql!(
     "",
     "and exists (select from worker w where w.id = j.worker and w.state <> 'gone' and w.lease_until > clock_timestamp())",
+    "j.id = m.id",
     // as `fence` does: a stopped process must not hold its job for ever
     "select id from moved where set_config('idle_in_transaction_session_timeout', '60s', true) is not null"
 );
@@ -153,27 +164,37 @@ fn storable(text: &str) -> String {
 /// Settles until the senders are gone. `over` ends the retries: without a lease the reaper has the jobs.
 pub(crate) async fn run(pool: PgPool, mut rx: mpsc::UnboundedReceiver<Settlement>, over: CancellationToken) {
     let alone = Arc::new(Semaphore::new(ALONE));
-    let mut batch = Vec::with_capacity(BATCH);
-    while rx.recv_many(&mut batch, BATCH).await > 0 {
-        let refs: Vec<_> = batch.iter().map(|one| (one.token, &one.to)).collect();
-        let answer = tokio::select! {
-            answer = settle(&pool, SETTLE_TOGETHER, &refs) => answer,
-            () = over.cancelled() => {
-                batch.clear();
-                continue;
-            }
-        };
-        let moved = answer.unwrap_or_else(|error| {
-            tracing::warn!(error = %error, jobs.count = batch.len(), "outcomes not settled together; one by one");
-            Vec::new()
+    let together = Arc::new(Semaphore::new(TOGETHER));
+    while let Ok(turn) = together.clone().acquire_owned().await {
+        let mut batch = Vec::new();
+        if rx.recv_many(&mut batch, BATCH).await == 0 {
+            return;
+        }
+        let (pool, alone, over) = (pool.clone(), alone.clone(), over.clone());
+        tokio::spawn(async move {
+            settle_together(pool, batch, alone, over).await;
+            drop(turn);
         });
-        for settlement in batch.drain(..) {
-            if moved.contains(&settlement.token.job) {
-                // nobody waits for the answer of a worker that was dropped
-                let _ = settlement.settled.send(());
-            } else {
-                tokio::spawn(settle_alone(pool.clone(), settlement, alone.clone(), over.clone()));
-            }
+    }
+}
+
+async fn settle_together(pool: PgPool, batch: Vec<Settlement>, alone: Arc<Semaphore>, over: CancellationToken) {
+    let refs: Vec<_> = batch.iter().map(|one| (one.token, &one.to)).collect();
+    let answer = tokio::select! {
+        answer = settle(&pool, SETTLE_TOGETHER, &refs) => answer,
+        () = over.cancelled() => return,
+    };
+    let moved = answer.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, jobs.count = batch.len(), "outcomes not settled together; one by one");
+        Vec::new()
+    });
+    let moved: HashSet<i64> = moved.into_iter().collect();
+    for settlement in batch {
+        if moved.contains(&settlement.token.job) {
+            // nobody waits for the answer of a worker that was dropped
+            let _ = settlement.settled.send(());
+        } else {
+            tokio::spawn(settle_alone(pool.clone(), settlement, alone.clone(), over.clone()));
         }
     }
 }

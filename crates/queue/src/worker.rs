@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,8 @@ use crate::{Error, Job, Outcome, PgBackend, Policy};
 /// one more.
 const CONNECTIONS: u32 = 6;
 /// Every statement of a worker is some probes by key, and short: never a read of the whole table, nor worth compiling.
-const PLANS: [(&str, &str); 3] = [("jit", "off"), ("enable_seqscan", "off"), ("enable_mergejoin", "off")];
+const PLANS: [(&str, &str); 4] =
+    [("jit", "off"), ("enable_seqscan", "off"), ("enable_mergejoin", "off"), ("plan_cache_mode", "force_generic_plan")];
 /// Between the end of the grace and the abort, for jobs that obey their token.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
@@ -76,10 +77,21 @@ impl WorkerConfig {
 
 /// Connections for the queue's own statements, on the database of a pool.
 pub(crate) fn own_pool(pool: &PgPool) -> PgPool {
+    few((*pool.connect_options()).clone().options(PLANS), CONNECTIONS)
+}
+
+/// One more of an [`own_pool`]'s, for the statements that follow one another: plans are kept by connection.
+pub(crate) fn one_more(own: &PgPool) -> PgPool {
+    few((*own.connect_options()).clone(), 1)
+}
+
+fn few(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
+        .max_connections(connections)
         .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with((*pool.connect_options()).clone().options(PLANS))
+        // whoever uses it tries again anyway, and a round trip before each statement is paid by each job
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
 }
 
 type Work = Arc<dyn Fn(Job) -> BoxFuture<'static, Outcome> + Send + Sync>;

@@ -590,9 +590,10 @@ async fn eventually(pool: &PgPool, question: &'static str, value: i64) -> Result
     Ok(())
 }
 
-async fn wake(pool: &PgPool) -> Result<(), TestCaseError> {
-    sqlx::query("select pg_notify('telekeep_queue', 'wake')").execute(pool).await?;
-    Ok(())
+/// Answers when, in microseconds.
+async fn wake(pool: &PgPool) -> Result<i64, TestCaseError> {
+    const WAKE: &str = "select (extract(epoch from clock_timestamp()) * 1e6)::bigint from pg_notify('telekeep_queue', 'wake')";
+    Ok(sqlx::query_scalar(WAKE).fetch_one(pool).await?)
 }
 
 impl Stage {
@@ -728,21 +729,18 @@ impl Stage {
         let order: HashMap<i64, _> = rows.iter().map(|row| (row.id, (row.priority, row.run_at, row.id))).collect();
 
         sqlx::query("update worker set state = 'live' where id = $1").bind(self.row).execute(&self.pool).await?;
-        wake(&self.pool).await?;
-        let mut locked = 0;
+        let mut woken = wake(&self.pool).await?;
         if expected > 0 {
             let running = i64::try_from(before + expected).unwrap_or(0);
             eventually(&self.pool, "select count(*) >= $1 from job where state = 'running'", running).await?;
-            locked = sqlx::query_scalar("select xmax::text::bigint from worker where id = $1")
-                .bind(self.row)
-                .fetch_one(&self.pool)
-                .await?;
-            wake(&self.pool).await?;
+            woken = wake(&self.pool).await?;
         }
         if free > expected {
-            // each claim share-locks the worker's row, which shows in xmax: one more has looked, and found nothing
-            eventually(&self.pool, "select max(xmax::text::bigint) filter (where state = 'live') <> $1 from worker", locked)
-                .await?;
+            // what finds nothing writes nothing: that one more has looked shows in what its connection did last
+            const LOOKED: &str = "select exists (select from pg_stat_activity
+                 where datname = current_database() and state = 'idle' and query like '%from queue_claim(%'
+                   and extract(epoch from query_start) * 1e6 > $1)";
+            eventually(&self.pool, LOOKED, woken).await?;
         }
         sqlx::query("update worker set state = 'draining' where id = $1").bind(self.row).execute(&self.pool).await?;
 
@@ -1061,7 +1059,8 @@ impl Stage {
             .flat_map(|(id, entry)| entry.starts.iter().map(|(attempt, outcome)| (*id, *attempt, outcome.clone())))
             .collect();
         prop_assert_eq!(starts, expected);
-        self.ended = sqlx::query_as("select job, state, outcome from job_finished order by id").fetch_all(&self.pool).await?;
+        self.ended =
+            sqlx::query_as("select job, state, outcome from job_finished order by job, finished_at").fetch_all(&self.pool).await?;
         let (mut ended, mut expected) = (self.ended.clone(), self.model.ends.clone());
         ended.sort_unstable();
         expected.sort_unstable();
