@@ -2,6 +2,8 @@
 //!
 //! Never for clients of the datacentre: it tells what no account may see.
 
+mod accounts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +72,7 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/latency", post(latency))
         .route("/account", post(account))
         .route("/delete", post(delete))
+        .merge(accounts::routes())
         .with_state(datacentre);
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(error = %error, "the control port ended");
@@ -170,6 +173,10 @@ async fn account(State(datacentre): Shared, Json(request): Json<AccountRequest>)
         return Err(Refusal(StatusCode::BAD_REQUEST, "`name` is empty".to_owned()));
     }
     let hidden = request.hidden_before.iter().flat_map(|hidden| hidden.keys());
+    if let Some(dc) = request.dc.filter(|dc| !datacentre.addresses.contains_key(dc)) {
+        let told = format!("`dc` {dc}: the datacentres are {:?}; see --datacentres", datacentre.addresses.keys());
+        return Err(Refusal(StatusCode::BAD_REQUEST, told));
+    }
     for chat in request.chats.iter().flatten().chain(hidden) {
         if datacentre.world.chat(*chat).is_none() {
             let unknown = crate::world::WorldError::NoChat(*chat);

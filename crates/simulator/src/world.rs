@@ -90,6 +90,11 @@ impl World {
         }
     }
 
+    /// The datacentre in which a photo or document lives.
+    pub fn file_dc(&self, _id: i64) -> i32 {
+        DC_ID
+    }
+
     /// Deletes messages as their author would. Gives the ids that existed until now; the chat's pts grows by their number.
     pub fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, WorldError> {
         let chat = self.chat(chat).ok_or(WorldError::NoChat(chat))?;

@@ -88,7 +88,9 @@ impl<'a> Caller<'a> {
         };
         let mut user = person.to_tl(self.account.access_hash(id), is_self);
         if is_self && let tl::enums::User::User(user) = &mut user {
-            user.phone = Some(self.account.phone.clone());
+            user.bot = self.account.bot_token.is_some();
+            user.bot_info_version = user.bot.then_some(1);
+            user.phone = (!user.bot).then(|| self.account.phone.clone());
         }
         Some(user)
     }
