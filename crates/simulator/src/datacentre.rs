@@ -1,5 +1,7 @@
 //! What all connections and the control port share.
 
+mod present;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +16,11 @@ use crate::account::{Account, SessionFile, hex};
 use crate::api::sign_in::Login;
 use crate::calls::Calls;
 use crate::clock;
+use crate::files::Files;
 use crate::flood::Floods;
 use crate::world::{DC_ID, World, WorldError};
+
+pub(crate) use present::Present;
 
 const SALT_SECONDS: i64 = 3600;
 
@@ -26,6 +31,7 @@ pub(crate) struct Datacentre {
     pub(crate) accounts: Accounts,
     pub(crate) calls: Calls,
     pub(crate) floods: Floods,
+    pub(crate) files: Files,
     /// Where clients connect to.
     pub(crate) address: SocketAddr,
     latency_ms: AtomicU64,
@@ -48,6 +54,7 @@ impl Datacentre {
             accounts,
             calls: Calls::default(),
             floods: Floods::default(),
+            files: Files::default(),
             address,
             latency_ms: AtomicU64::new(0),
             cut: Mutex::default(),
