@@ -36,7 +36,7 @@ async fn members(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Res
     let members: Vec<_> = datacentre.present(chat).everyone().collect();
     let pieces = futures::stream::unfold(members.into_iter(), |mut rest| async move {
         let piece: String = rest.by_ref().take(MEMBERS_CHUNK).map(|member| line(&member)).collect();
-        (!piece.is_empty()).then(|| (Ok::<_, std::io::Error>(piece), rest))
+        (!piece.is_empty()).then_some((Ok::<_, std::io::Error>(piece), rest))
     });
     Ok(ndjson(Body::from_stream(pieces)))
 }

@@ -206,6 +206,34 @@ mod tests {
     }
 
     #[test]
+    fn members_and_files_are_set_in_the_world_file() {
+        let folder = crate::world::tests::folder("settings");
+        let path = folder.join("w.toml");
+        let text = "[files]\ndatacentres = [2, 4]\n[[chat]]\nkind = \"supergroup\"\ntitle = \"a\"\nmessages = 50\nmembers = 90\n\
+                    admins = 4\nrestricted = 2\nbanned = 3\nhidden_members = true\nrole = \"admin\"\n\
+                    media = { photos = 0.0, documents = 1.0, document_bytes = [9, 9], stickers = 0, voices = 0, videos = 0, animations = 0 }\n";
+        std::fs::write(&path, text).expect("writes");
+        let world = World::from_toml(&path).expect("is valid");
+        let chat = &world.chats()[0];
+        let roster = chat.roster();
+        assert_eq!((roster.count(), roster.admins().len(), roster.restricted().len(), roster.banned().len()), (90, 4, 2, 3));
+        assert!(chat.hidden_members && roster.get(world.me).is_some_and(|me| me.is_admin()));
+        let files: Vec<_> = world.files(chat.id).expect("the chat").collect();
+        assert!(files.len() > 40 && files.iter().all(|file| file.size == 9));
+        assert_eq!(files.iter().map(|file| file.dc).collect::<std::collections::BTreeSet<_>>(), [2, 4].into());
+        let told = |text: &str| {
+            std::fs::write(&path, text).expect("writes");
+            World::from_toml(&path).expect_err("is refused").to_string()
+        };
+        assert!(
+            told("[files]\ndatacentres = [9]\n[[chat]]\nkind = \"group\"\ntitle = \"a\"\nmessages = 5\n")
+                .contains("no datacentre 9")
+        );
+        let sum = "[[chat]]\nkind = \"group\"\ntitle = \"a\"\nmessages = 5\nmedia = { photos = 0.9, videos = 0.9 }\n";
+        assert!(told(sum).contains("so does their sum"));
+    }
+
+    #[test]
     fn a_wrong_world_file_names_the_place() {
         let folder = crate::world::tests::folder("world-file");
         let path = folder.join("w.toml");

@@ -200,7 +200,7 @@ pub(super) fn of_the_crowd(seed: u64, id: i64) -> Option<Person> {
     let roll = mix(seed, n, 2, 78);
     let (first, _) = NAMES[(roll % NAMES.len() as u64) as usize];
     let (_, last) = NAMES[((roll >> 8) % NAMES.len() as u64) as usize];
-    let bot = (roll >> 16) % 400 == 0;
+    let bot = (roll >> 16).is_multiple_of(400);
     Some(Person {
         last_name: (!last.is_empty()).then(|| last.to_owned()),
         username: match (roll >> 24) % 3 {
@@ -209,8 +209,8 @@ pub(super) fn of_the_crowd(seed: u64, id: i64) -> Option<Person> {
             _ => Some(format!("{READER}{n}")),
         },
         bot,
-        deleted: !bot && (roll >> 32) % 50 == 0,
-        contact: !bot && (roll >> 40) % 40 == 0,
+        deleted: !bot && (roll >> 32).is_multiple_of(50),
+        contact: !bot && (roll >> 40).is_multiple_of(40),
         photos: ((roll >> 48) % 3) as u8,
         ..Person::named(id, first)
     })
