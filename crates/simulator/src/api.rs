@@ -6,7 +6,9 @@ mod files;
 mod full;
 mod history;
 mod login_token;
+mod members;
 mod peers;
+mod references;
 pub(crate) mod sign_in;
 mod state;
 mod temporary_key;
@@ -290,6 +292,7 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::messages::GetFullChat::CONSTRUCTOR_ID => call(body, |call| caller.full_group(call)),
         f::channels::GetChannels::CONSTRUCTOR_ID => call(body, |call| caller.channels(call)),
         f::channels::GetFullChannel::CONSTRUCTOR_ID => call(body, |call| caller.full_channel(call)),
+        f::channels::GetParticipants::CONSTRUCTOR_ID => call(body, |call| caller.participants(call)),
         f::channels::GetParticipant::CONSTRUCTOR_ID => call(body, |call| caller.participant(call)),
 
         f::messages::GetHistory::CONSTRUCTOR_ID => call(body, |call| caller.history(call)),
@@ -297,6 +300,8 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::channels::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.channel_messages_by_id(call)),
 
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
+        f::upload::GetFileHashes::CONSTRUCTOR_ID => call(body, |call| caller.file_hashes(call)),
+        f::photos::GetUserPhotos::CONSTRUCTOR_ID => call(body, |call| caller.user_photos(call)),
 
         _ => {
             caller.datacentre.calls.unknown(method);

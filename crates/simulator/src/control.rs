@@ -3,6 +3,7 @@
 //! Never for clients of the datacentre: it tells what no account may see.
 
 mod accounts;
+mod media;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +74,7 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/account", post(account))
         .route("/delete", post(delete))
         .merge(accounts::routes())
+        .merge(media::routes())
         .with_state(datacentre);
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(error = %error, "the control port ended");

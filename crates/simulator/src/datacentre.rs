@@ -1,5 +1,7 @@
 //! What all connections and the control port share: one world behind all datacentres.
 
+mod present;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,10 +16,13 @@ use crate::account::{Account, SessionFile, hex};
 use crate::addresses::Addresses;
 use crate::api::sign_in::Logins;
 use crate::calls::Calls;
+use crate::files::Files;
 use crate::flood::Floods;
 use crate::salts::Salts;
 use crate::session::{Session, Sessions};
 use crate::world::{DC_ID, World, WorldError};
+
+pub(crate) use present::Present;
 
 /// The simulated datacentres.
 #[derive(Debug)]
@@ -29,6 +34,7 @@ pub(crate) struct Datacentre {
     pub(crate) sessions: Sessions,
     pub(crate) salts: Salts,
     pub(crate) logins: Logins,
+    pub(crate) files: Files,
     /// Where clients connect to: the address of [`DC_ID`].
     pub(crate) address: SocketAddr,
     /// The address of each datacentre.
@@ -56,6 +62,7 @@ impl Datacentre {
             sessions: Sessions::default(),
             salts: Salts::default(),
             logins: Logins::default(),
+            files: Files::default(),
             address: addresses.get(&DC_ID).or_else(|| addresses.values().next()).copied().unwrap_or(nowhere),
             addresses,
             sources: Addresses::default(),

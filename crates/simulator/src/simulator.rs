@@ -16,8 +16,9 @@ use crate::calls::CallCounts;
 use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
+use crate::files::{DamageRequest, ReferenceRules};
 use crate::flood::{FailRequest, FloodRequest};
-use crate::world::{DC_ID, Truth, World, WorldError};
+use crate::world::{DC_ID, Member, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -223,6 +224,35 @@ impl Simulator {
     /// The next calls of a method answer this error.
     pub fn fail(&self, request: FailRequest) {
         self.datacentre.floods.inject(request);
+    }
+
+    /// When file references expire from now on.
+    pub fn set_reference_rules(&self, rules: ReferenceRules) {
+        self.datacentre.files.set_rules(rules);
+    }
+
+    /// All file references that were told so far expire.
+    pub fn expire_references(&self) {
+        self.datacentre.files.expire();
+    }
+
+    /// Parts of files are served damaged.
+    pub fn damage(&self, request: DamageRequest) {
+        self.datacentre.files.damage(request);
+    }
+
+    /// Files are served whole again, and references no longer expire.
+    pub fn heal_files(&self) {
+        self.datacentre.files.heal();
+    }
+
+    /// Everyone who is or was in a chat or is banned from it, accounts included, in the order of joining.
+    ///
+    /// # Errors
+    /// Where there is no such chat.
+    pub fn members(&self, chat: i64) -> Result<Vec<Member>, SimulatorError> {
+        let chat = self.datacentre.world.chat(chat).ok_or(WorldError::NoChat(chat))?;
+        Ok(self.datacentre.present(chat).everyone().collect())
     }
 
     /// Closes all connections; clients may connect again at once.

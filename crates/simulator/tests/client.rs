@@ -6,8 +6,12 @@ mod account;
 mod connection;
 #[path = "client/control.rs"]
 mod control;
+#[path = "client/files.rs"]
+mod files;
 #[path = "client/history.rs"]
 mod history;
+#[path = "client/members.rs"]
+mod members;
 #[path = "client/peers.rs"]
 mod peers;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::chat::{Chat, ChatKind, Source};
 use super::generated::{Generated, GeneratedChat, Numbering};
-use super::{FloodModel, Notes, World, people, text};
+use super::{FloodModel, Notes, World, people, portrait, text};
 
 /// Ids of generated chats without one of their own begin here, without the mark.
 const FIRST_CHANNEL: i64 = 1_500_000_001;
@@ -21,6 +21,9 @@ impl World {
             people: BTreeMap::new(),
             files: HashMap::new(),
             notes: Notes::default(),
+            hashes: std::sync::Mutex::default(),
+            generated: false,
+            file_dcs: Vec::new(),
             flood: None,
             me: people::ME,
         }
@@ -61,6 +64,7 @@ impl World {
         for (id, person) in people::everyone(self.seed) {
             self.people.entry(id).or_insert(person);
         }
+        self.generated = true;
         let generated = Generated::new(self.seed, id, &wanted);
         let mut chat = Chat::new(id, wanted.kind, wanted.title, Source::Generated(generated));
         chat.username = wanted.username;
@@ -73,6 +77,10 @@ impl World {
                 wanted.members.unwrap_or_else(|| i32::try_from(made_up).unwrap_or(i32::MAX))
             }
         };
+        chat.people(&wanted.membership);
+        if chat.kind != ChatKind::Private {
+            chat.photo = Some(portrait::of_chat(chat.kind, chat.bare_id(), 0));
+        }
         if chat.kind == ChatKind::Private {
             let mut person = super::Person::named(id, &chat.title);
             person.username.clone_from(&chat.username);
@@ -86,6 +94,12 @@ impl World {
     /// The same world, limiting calls.
     pub fn floods(mut self, model: FloodModel) -> World {
         self.flood = Some(model);
+        self
+    }
+
+    /// The same world with its files spread over these datacentres.
+    pub fn files_in(mut self, datacentres: impl IntoIterator<Item = i32>) -> World {
+        self.file_dcs = datacentres.into_iter().collect();
         self
     }
 
