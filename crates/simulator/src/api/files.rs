@@ -8,7 +8,7 @@ use super::{Caller, Failure};
 use crate::clock;
 use crate::files::Refused;
 use crate::world::content::Content;
-use crate::world::{DC_ID, media};
+use crate::world::media;
 
 const KIB: i64 = 1024;
 const BLOCK: i64 = 1024 * KIB;
@@ -109,12 +109,7 @@ impl Caller<'_> {
     /// A file is read where it lies (<https://core.telegram.org/api/datacenter#file-access>).
     fn is_here(&self, id: i64) -> Result<(), Failure> {
         let dc = self.datacentre.world.file_dc(id);
-        if dc == self.dc() { Ok(()) } else { Err(Failure::new(303, &format!("FILE_MIGRATE_{dc}"))) }
-    }
-
-    /// The datacentre that the caller is connected to.
-    fn dc(&self) -> i32 {
-        DC_ID
+        if dc == self.origin.dc { Ok(()) } else { Err(Failure::new(303, &format!("FILE_MIGRATE_{dc}"))) }
     }
 }
 
