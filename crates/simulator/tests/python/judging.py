@@ -60,6 +60,15 @@ class Judge:
         self.wanted = sys.argv[5:]
         self.failed = []
 
+    def truth(self, chat):
+        """What this client's account can know of a chat."""
+        return self.control.truth_of(self.account, chat)
+
+    def dialogs_in_truth(self):
+        """The newest message of each chat that has one."""
+        tops = {chat: max(self.truth(chat), default=None) for chat in self.control.chats()}
+        return {chat: {"top": top} for chat, top in tops.items() if top}
+
     async def step(self, name, work, needed=False):
         """One step; a failed one does not keep the others from being tried, unless they need it."""
         if self.wanted and name not in self.wanted and not needed:
@@ -83,24 +92,24 @@ class Judge:
         sys.exit(0)
 
 
-def happenings(control, chats, members, count, seed):
-    """Events in these chats, such as people cause them: posts, replies, edits, deletions."""
+def happenings(control, count, seed, kinds=(("post", 8), ("edit", 2), ("delete", 1))):
+    """Events in all chats, such as people cause them: posts, replies, edits, deletions, so often in proportion."""
     chance = random.Random(seed)
+    chats = list(control.chats().values())
     events = []
     for chat in chats:
         truth = control.truth(chat["chat_id"])
-        ids = sorted(truth)[-50:]
-        # Edits and deletions need messages that exist; service messages are left alone.
-        theirs = [id for id in ids if truth[id]["service"] is None]
-        authors = members.get(chat["chat_id"]) or [None]
+        # Service messages are left alone.
+        theirs = [id for id in sorted(truth)[-50:] if truth[id]["service"] is None]
+        authors = sorted({truth[id]["from_user_id"] for id in theirs} - {None})
         for at in range(count // len(chats)):
-            kind = chance.choices(("post", "edit", "delete"), (8, 2, 1))[0] if len(theirs) > 5 else "post"
+            # What is edited, deleted or replied to was there before.
+            kind = chance.choices(*zip(*kinds))[0] if len(theirs) > 5 else "post"
             event = {"event": kind, "chat": chat["chat_id"]}
             if kind == "post":
                 event["text"] = f"{seed}-{at}: {chance.choice(('ship', 'گشتی', '船', 'корабль 🚢'))}"
-                author = chance.choice(authors)
-                if author is not None:
-                    event["from"] = author
+                if chat["kind"] != "channel":
+                    event["from"] = chance.choice(authors)
                 if theirs and chance.random() < 0.3:
                     event["reply_to"] = chance.choice(theirs)
             elif kind == "edit":
@@ -108,13 +117,11 @@ def happenings(control, chats, members, count, seed):
             else:
                 event["ids"] = [theirs.pop(chance.randrange(len(theirs)))]
             events.append(event)
-    # Chats take turns, as they do in life.
-    chance.shuffle(chats)
     return interleaved(events, chance)
 
 
 def interleaved(events, chance):
-    """The events of each chat stay in their order."""
+    """Chats take turns, as they do in life; the events of each stay in their order."""
     waiting = {}
     for event in events:
         waiting.setdefault(event["chat"], []).append(event)

@@ -84,13 +84,13 @@ class Program(Judge):
         async for dialog in self.client.get_dialogs():
             seen[dialog.chat.id] = {"top": dialog.top_message.id}
         self.chats = self.control.chats()
-        equal("dialogs", seen, {id: chat for id, chat in self.chats.items() if chat["top"]}, ("top",))
+        equal("dialogs", seen, self.dialogs_in_truth(), ("top",))
         return f"{len(seen)} chats"
 
     async def history(self):
         count = 0
         for chat in self.chats:
-            truth = {id: line | {"service": line["service"] is not None} for id, line in self.control.truth(chat).items()}
+            truth = {id: line | {"service": line["service"] is not None} for id, line in self.truth(chat).items()}
             for reverse in (False, True):
                 ids, seen = [], {}
                 async for message in self.client.get_chat_history(chat, reverse=reverse):
