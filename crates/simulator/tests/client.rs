@@ -14,6 +14,8 @@ mod history;
 mod members;
 #[path = "client/peers.rs"]
 mod peers;
+#[path = "client/python.rs"]
+mod python;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;

@@ -84,6 +84,10 @@ class Judge:
             if needed:
                 self.end()
 
+    async def all(self):
+        """All steps, within a time that a hanging client cannot stretch."""
+        await asyncio.wait_for(self.run(), float(os.environ.get("JUDGE_LIMIT", "300")))
+
     def end(self):
         if self.failed:
             print(f"{self.client_name}: failed: {', '.join(self.failed)}", flush=True)

@@ -297,4 +297,4 @@ class Program(Judge):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    asyncio.run(Program().run())
+    asyncio.run(Program().all())
