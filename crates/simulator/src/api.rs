@@ -1,6 +1,7 @@
 //! Methods of Telegram's API: unwrapping, rights, the list of what is known.
 
 mod chats;
+mod conduct;
 mod files;
 mod full;
 mod history;
@@ -17,6 +18,7 @@ use tl::{Cursor, Deserializable, Identifiable, RemoteCall, Serializable};
 
 use crate::account::Account;
 use crate::datacentre::Datacentre;
+use crate::rules;
 use crate::wire::message::{GZIP_ID, constructor, unpack};
 
 /// A refusal, as `rpc_error` carries it.
@@ -39,6 +41,14 @@ impl Failure {
     #[cfg(test)]
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What is to be waited for, and how many seconds; none for a refusal of another kind.
+    pub(crate) fn wait(&self) -> Option<(&'static str, u64)> {
+        const WAITS: [&str; 4] = ["FLOOD_WAIT", "FLOOD_PREMIUM_WAIT", "SLOWMODE_WAIT", "TAKEOUT_INIT_DELAY"];
+        let (prefix, seconds) = self.name.rsplit_once('_')?;
+        let prefix = WAITS.into_iter().find(|wait| *wait == prefix)?;
+        Some((prefix, seconds.parse().ok()?))
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
@@ -79,6 +89,7 @@ pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]
     if let Some(refusal) = datacentre.floods.refusal(&account.name, method) {
         if refusal.code == 420 {
             datacentre.calls.flooded(method);
+            datacentre.conduct.told(&account.name, method, &refusal);
         }
         return Err(refusal);
     }
@@ -87,6 +98,7 @@ pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]
     }
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
     let caller = Caller { datacentre, account };
+    caller.within_rules(method, &body)?;
     Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack })
 }
 
@@ -168,6 +180,18 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::channels::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.channel_messages_by_id(call)),
 
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
+
+        f::account::InitTakeoutSession::CONSTRUCTOR_ID => call(body, |_: f::account::InitTakeoutSession| Ok(caller.takeout())),
+        f::account::FinishTakeoutSession::CONSTRUCTOR_ID => call(body, |_: f::account::FinishTakeoutSession| Ok(true)),
+        f::account::UpdateStatus::CONSTRUCTOR_ID => call(body, |_: f::account::UpdateStatus| Ok(true)),
+        f::channels::ReadHistory::CONSTRUCTOR_ID => call(body, |_: f::channels::ReadHistory| Ok(true)),
+        f::channels::ReadMessageContents::CONSTRUCTOR_ID => call(body, |_: f::channels::ReadMessageContents| Ok(true)),
+        f::messages::ReadDiscussion::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadDiscussion| Ok(true)),
+        f::messages::ReadHistory::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadHistory| Ok(caller.affected())),
+        f::messages::ReadMessageContents::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadMessageContents| Ok(caller.affected())),
+        f::messages::SetTyping::CONSTRUCTOR_ID => call(body, |_: f::messages::SetTyping| Ok(true)),
+        // <https://core.telegram.org/method/messages.sendMessage#possible-errors>: nobody writes here
+        _ if rules::sends(method) => Err(Failure::new(403, "CHAT_WRITE_FORBIDDEN")),
 
         _ => {
             caller.datacentre.calls.unknown(method);

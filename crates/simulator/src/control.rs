@@ -19,6 +19,7 @@ use crate::account::{AccountRequest, SessionFile, digits};
 use crate::calls::CallCounts;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::flood::{FailRequest, FloodRequest};
+use crate::rules::Rules;
 use crate::world::ChatKind;
 
 type Shared = State<Arc<Datacentre>>;
@@ -68,6 +69,8 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/fail", post(fail))
         .route("/cut", post(cut))
         .route("/latency", post(latency))
+        .route("/violations", get(violations))
+        .route("/rules", get(rules).post(set_rules).delete(lift_rules))
         .route("/account", post(account))
         .route("/delete", post(delete))
         .with_state(datacentre);
@@ -152,6 +155,35 @@ async fn flood(State(datacentre): Shared, Json(request): Json<FloodRequest>) -> 
 
 async fn fail(State(datacentre): Shared, Json(request): Json<FailRequest>) -> StatusCode {
     datacentre.floods.inject(request);
+    StatusCode::NO_CONTENT
+}
+
+/// NDJSON, oldest first.
+async fn violations(State(datacentre): Shared) -> Response {
+    let mut text = String::new();
+    for violation in datacentre.violations.all() {
+        if let Ok(line) = serde_json::to_string(&violation) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response()
+}
+
+async fn rules(State(datacentre): Shared) -> Json<Option<Rules>> {
+    Json(datacentre.rules().map(|rules| Rules::clone(&rules)))
+}
+
+async fn set_rules(State(datacentre): Shared, Json(rules): Json<Rules>) -> Result<StatusCode, Refusal> {
+    if let Some(problem) = rules.problem() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, problem));
+    }
+    datacentre.set_rules(Some(rules));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn lift_rules(State(datacentre): Shared) -> StatusCode {
+    datacentre.set_rules(None);
     StatusCode::NO_CONTENT
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use grammers_tl_types as tl;
@@ -15,6 +15,8 @@ use crate::api::sign_in::Login;
 use crate::calls::Calls;
 use crate::clock;
 use crate::flood::Floods;
+use crate::rules::{Conduct, Rules};
+use crate::violation::Violations;
 use crate::world::{DC_ID, World, WorldError};
 
 const SALT_SECONDS: i64 = 3600;
@@ -26,6 +28,9 @@ pub(crate) struct Datacentre {
     pub(crate) accounts: Accounts,
     pub(crate) calls: Calls,
     pub(crate) floods: Floods,
+    pub(crate) conduct: Conduct,
+    pub(crate) violations: Violations,
+    rules: RwLock<Option<Arc<Rules>>>,
     /// Where clients connect to.
     pub(crate) address: SocketAddr,
     latency_ms: AtomicU64,
@@ -43,17 +48,31 @@ impl Datacentre {
                 tracing::warn!(chat.id = chat, "the state directory tells of deletions in a chat that this world has not");
             }
         }
+        let rules = world.rules.clone().map(Arc::new);
         Self {
             world,
             accounts,
             calls: Calls::default(),
             floods: Floods::default(),
+            conduct: Conduct::default(),
+            violations: Violations::default(),
+            rules: RwLock::new(rules),
             address,
             latency_ms: AtomicU64::new(0),
             cut: Mutex::default(),
             sessions: Mutex::default(),
             logins: Mutex::default(),
         }
+    }
+
+    /// How accounts are limited now.
+    pub(crate) fn rules(&self) -> Option<Arc<Rules>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other limits from now on; none lifts them. Waits that were told stay.
+    pub(crate) fn set_rules(&self, rules: Option<Rules>) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.map(Arc::new);
     }
 
     /// The delay before each answer to a call.

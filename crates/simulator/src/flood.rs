@@ -1,16 +1,13 @@
-//! Refusals on demand: floods and other errors that a test asks for, and the standing limit of a world.
+//! Refusals on demand: floods and other errors that a test asks for.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::api::Failure;
-use crate::clock;
-use crate::world::FloodModel;
 
-/// The next calls of a method answer FLOOD_WAIT.
+/// The next calls of a method answer FLOOD_WAIT. What they tell is watched, not enforced: a call before its end is a violation, and is
+/// answered once the calls are used up, so that a test need not wait.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FloodRequest {
@@ -60,11 +57,10 @@ impl From<FloodRequest> for FailRequest {
     }
 }
 
-/// What was injected, and what each account was served lately.
+/// What was injected.
 #[derive(Debug, Default)]
 pub(crate) struct Floods {
     rules: Mutex<Vec<FailRequest>>,
-    served: Mutex<HashMap<String, VecDeque<(Duration, u64)>>>,
 }
 
 impl Floods {
@@ -82,33 +78,6 @@ impl Floods {
         rule.calls -= 1;
         Some(Failure::new(rule.code, &rule.error))
     }
-
-    /// Where an account was served all messages that the model allows in its window: the whole seconds to wait.
-    pub(crate) fn history(&self, account: &str, model: &FloodModel) -> Option<u64> {
-        let length = window(model);
-        let now = clock::now();
-        let mut served = lock(&self.served);
-        let window = served.entry(account.to_owned()).or_default();
-        while window.front().is_some_and(|(at, _)| *at + length <= now) {
-            window.pop_front();
-        }
-        let total: u64 = window.iter().map(|(_, messages)| messages).sum();
-        (total >= u64::from(model.history_messages)).then(|| {
-            let oldest = window.front().map_or(now, |(at, _)| *at);
-            (oldest + length).saturating_sub(now).as_secs() + 1
-        })
-    }
-
-    /// Notes that messages were served.
-    pub(crate) fn served(&self, account: &str, messages: usize) {
-        let mut served = lock(&self.served);
-        served.entry(account.to_owned()).or_default().push_back((clock::now(), messages as u64));
-    }
-}
-
-/// The window, shortened by the multiple; a nonsensical one is a second.
-fn window(model: &FloodModel) -> Duration {
-    Duration::try_from_secs_f64(model.per_seconds / model.multiple).unwrap_or(Duration::from_secs(1))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,17 +98,5 @@ mod tests {
             assert_eq!(floods.refusal("a", "messages.getHistory").unwrap().name(), "FLOOD_WAIT_9");
         }
         assert!(floods.refusal("a", "messages.getHistory").is_none());
-    }
-
-    #[test]
-    fn the_standing_limit_counts_messages_of_one_account() {
-        let floods = Floods::default();
-        let model = FloodModel { history_messages: 150, per_seconds: 600.0, multiple: 20.0 };
-        assert_eq!(floods.history("a", &model), None);
-        floods.served("a", 100);
-        assert_eq!(floods.history("a", &model), None);
-        floods.served("a", 100);
-        assert!(floods.history("a", &model).is_some_and(|seconds| (29..=31).contains(&seconds)));
-        assert_eq!(floods.history("b", &model), None);
     }
 }

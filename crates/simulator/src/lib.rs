@@ -22,8 +22,10 @@ mod control;
 mod datacentre;
 mod flood;
 mod http;
+mod rules;
 mod simulator;
 mod srp;
+mod violation;
 mod wire;
 pub mod world;
 
@@ -32,5 +34,7 @@ pub use account::{AccountRequest, SessionFile};
 pub use calls::CallCounts;
 pub use control::ChatLine;
 pub use flood::{FailRequest, FloodRequest};
+pub use rules::Rules;
 pub use simulator::{Options, Simulator, SimulatorError};
+pub use violation::{Limit, Offence, Violation};
 pub use world::{Truth, World};

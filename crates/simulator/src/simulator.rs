@@ -15,6 +15,8 @@ use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::flood::{FailRequest, FloodRequest};
+use crate::rules::Rules;
+use crate::violation::Violation;
 use crate::world::{Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -136,6 +138,23 @@ impl Simulator {
     /// Where there is no such chat.
     pub fn truth(&self, chat: i64) -> Result<Vec<Truth>, SimulatorError> {
         Ok(self.datacentre.world.truth(chat)?.collect())
+    }
+
+    /// What accounts did that a decent collector does not, oldest first.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.datacentre.violations.all()
+    }
+
+    /// Limits accounts otherwise from now on; `None` lifts all limits.
+    ///
+    /// # Errors
+    /// Says which figure makes no sense.
+    pub fn set_rules(&self, rules: Option<Rules>) -> Result<(), String> {
+        if let Some(problem) = rules.as_ref().and_then(Rules::problem) {
+            return Err(problem);
+        }
+        self.datacentre.set_rules(rules);
+        Ok(())
     }
 
     /// The next `calls` calls of a method (`*`: of any) answer FLOOD_WAIT.

@@ -21,10 +21,11 @@ mod wire;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use crate::rules::Rules;
+
 pub use chat::{Chat, ChatKind};
 pub use error::WorldError;
 pub use export::Notes;
-pub use file::FloodModel;
 pub use generated::{GeneratedChat, Language};
 pub use people::Person;
 pub use truth::{Content, Media, Truth};
@@ -45,7 +46,7 @@ pub struct World {
     /// What loading an export could not represent or did not find.
     notes: Notes,
     /// How the server limits calls; absent: not at all.
-    pub flood: Option<FloodModel>,
+    pub rules: Option<Rules>,
     /// The user on whose side private chats are told (`out` messages are theirs). The server gives an account this id unless the
     /// account asks for another.
     pub me: i64,

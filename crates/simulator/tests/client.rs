@@ -10,6 +10,8 @@ mod control;
 mod history;
 #[path = "client/peers.rs"]
 mod peers;
+#[path = "client/rules.rs"]
+mod rules;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;

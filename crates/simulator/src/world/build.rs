@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::chat::{Chat, ChatKind, Source};
 use super::generated::{Generated, GeneratedChat, Numbering};
-use super::{FloodModel, Notes, World, people, text};
+use super::{Notes, World, people, text};
+use crate::rules::Rules;
 
 /// Ids of generated chats without one of their own begin here, without the mark.
 const FIRST_CHANNEL: i64 = 1_500_000_001;
@@ -21,7 +22,7 @@ impl World {
             people: BTreeMap::new(),
             files: HashMap::new(),
             notes: Notes::default(),
-            flood: None,
+            rules: None,
             me: people::ME,
         }
     }
@@ -84,8 +85,8 @@ impl World {
     }
 
     /// The same world, limiting calls.
-    pub fn floods(mut self, model: FloodModel) -> World {
-        self.flood = Some(model);
+    pub fn under(mut self, rules: Rules) -> World {
+        self.rules = Some(rules);
         self
     }
 

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use telekeep_simulator::world::FloodModel;
-use telekeep_simulator::{AccountRequest, FailRequest};
+use telekeep_simulator::{AccountRequest, FailRequest, Rules};
 
 use super::*;
 
@@ -33,8 +32,8 @@ async fn injected_floods_and_errors_hit_as_often_as_asked() {
 
 #[tokio::test]
 async fn the_standing_limit_floods_who_reads_too_fast() {
-    let model = FloodModel { history_messages: 150, per_seconds: 600.0, multiple: 20.0 };
-    let simulator = Simulator::start(world().floods(model), Options::default()).await.expect("starts");
+    let rules = Rules { history_messages: 150, history_seconds: 600.0, multiple: 20.0, ..Rules::default() };
+    let simulator = Simulator::start(world().under(rules), Options::default()).await.expect("starts");
     let client = member(&simulator);
     let input = resolved(&client, "harbour").await;
     for _ in 0..2 {
