@@ -10,7 +10,7 @@ use telekeep::telegram::{
     Cause, Connection, Error, FullChat, HistoryRequest, InputChat, LoginRefusal, SessionData, SignIn, TelegramConfig, chats, tl,
 };
 use telekeep_simulator::world::{ChatKind, GeneratedChat};
-use telekeep_simulator::{AccountRequest, FailRequest, Options, Simulator, World};
+use telekeep_simulator::{AccountRequest, Fault, Options, Simulator, World};
 
 async fn datacentre() -> Simulator {
     let world = World::generated(
@@ -66,8 +66,8 @@ fn getting_state() -> tl::functions::updates::GetState {
     tl::functions::updates::GetState {}
 }
 
-fn refuses(method: &str, code: i32, error: &str) -> FailRequest {
-    FailRequest { method: method.into(), error: error.into(), code, calls: 1, account: None }
+fn refuses(method: &str, code: i32, error: &str) -> Fault {
+    Fault::error(code, error).of(method).times(1)
 }
 
 #[tokio::test]

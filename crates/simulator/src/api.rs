@@ -18,6 +18,7 @@ use tl::{Cursor, Deserializable, Identifiable, RemoteCall, Serializable};
 
 use crate::account::Account;
 use crate::datacentre::Datacentre;
+use crate::fault::{FaultKind, Strike};
 use crate::rules;
 use crate::wire::message::{GZIP_ID, constructor, unpack};
 
@@ -61,6 +62,8 @@ pub(crate) struct Answer {
     pub(crate) bytes: Vec<u8>,
     /// Whether gzip may make it smaller; files are packed already.
     pub(crate) pack: bool,
+    /// What goes wrong on its way.
+    pub(crate) strike: Option<Strike>,
 }
 
 /// Who asks, and whom.
@@ -86,12 +89,14 @@ pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]
     let id = constructor(&body);
     let method = tl::name_for_id(id);
     datacentre.calls.called(&account.name, method);
-    if let Some(refusal) = datacentre.floods.refusal(&account.name, method) {
+    let strike = datacentre.faults.strike(&account.name, method).map(FaultKind::split).transpose().inspect_err(|refusal| {
         if refusal.code == 420 {
             datacentre.calls.flooded(method);
-            datacentre.conduct.told(&account.name, method, &refusal);
+            datacentre.conduct.told(&account.name, method, refusal);
         }
-        return Err(refusal);
+    })?;
+    if strike == Some(Strike::WrongSalt) {
+        return Ok(Answer { bytes: Vec::new(), pack: false, strike });
     }
     if !account.signed_in && !before_sign_in(id) {
         return Err(Failure::new(401, "AUTH_KEY_UNREGISTERED"));
@@ -99,7 +104,7 @@ pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
     let caller = Caller { datacentre, account };
     caller.within_rules(method, &body)?;
-    Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack })
+    Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack, strike })
 }
 
 /// Takes off layers, connection data and other wrappers.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grammers_tl_types as tl;
+use rand::RngExt;
 use tl::{Deserializable, Identifiable};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -14,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::account::Account;
 use crate::datacentre::{Datacentre, accepts_salt, current_salt, salts};
+use crate::fault::Strike;
 use crate::wire::WireError;
 use crate::wire::crypto::i64_at;
 use crate::wire::framing::{PacketReader, PacketWriter, Transport};
@@ -30,6 +32,8 @@ const CONTAINER_FULL: usize = 100;
 /// How many message ids are remembered, so that a repeated one is not answered twice.
 const REMEMBERED: usize = 4096;
 const UNKNOWN_KEY: i32 = 404;
+/// Long enough to look like an answer.
+const GARBAGE: usize = 256;
 
 /// What goes to the writer.
 enum Send {
@@ -40,6 +44,16 @@ enum Send {
     },
     /// A transport error; the connection closes after it.
     Error(i32),
+    /// From now on this slowly.
+    Drip(u32),
+    /// Nothing more.
+    Nothing,
+    /// A packet that nobody can decrypt.
+    Garbage,
+    /// The end.
+    Close {
+        reset: bool,
+    },
 }
 
 /// Serves one connection until either side closes it.
@@ -117,12 +131,7 @@ impl Reading {
             return Ok(());
         }
         if !accepts_salt(&link.account, salt) {
-            link.send(Outgoing::service(&tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
-                bad_msg_id: outer.id,
-                bad_msg_seqno: outer.seq_no,
-                error_code: 48,
-                new_server_salt: current_salt(&link.account),
-            })));
+            link.bad_salt(&outer);
             return Ok(());
         }
         if self.datacentre.is_new_session(key_id, session) {
@@ -220,12 +229,23 @@ impl Reading {
         // The account as it is now: an earlier message of the same packet may have signed it in.
         let account = self.datacentre.accounts.by_key(link.account.key.id());
         let account = account.unwrap_or_else(|| link.account.clone());
-        let (result, pack) = match api::answer(&self.datacentre, account, &message.body) {
-            Ok(answer) => (answer.bytes, answer.pack),
-            Err(failure) => (failure.to_bytes(), false),
+        let (result, pack, strike) = match api::answer(&self.datacentre, account, &message.body) {
+            Ok(answer) => (answer.bytes, answer.pack, answer.strike),
+            Err(failure) => (failure.to_bytes(), false, None),
         };
+        let mut latency = self.datacentre.latency();
+        match strike {
+            None => {}
+            Some(Strike::Silence) => return,
+            Some(Strike::Delay(delay)) => latency += delay,
+            Some(Strike::WrongSalt) => return link.bad_salt(message),
+            Some(Strike::Drip(bytes_per_second)) => link.strike(Send::Drip(bytes_per_second)),
+            Some(Strike::HalfOpen) => return link.strike(Send::Nothing),
+            Some(Strike::Garbage) => return link.strike(Send::Garbage),
+            Some(Strike::Cut) => return link.strike(Send::Close { reset: false }),
+            Some(Strike::Reset) => return link.strike(Send::Close { reset: true }),
+        }
         let answer = Outgoing::result(message.id, &result, pack);
-        let latency = self.datacentre.latency();
         if latency.is_zero() {
             return link.send(answer);
         }
@@ -249,6 +269,20 @@ impl Link {
     fn send(&self, message: Outgoing) {
         // A closed connection needs no answer.
         let _ = self.sender.send(Send::Messages { account: self.account.clone(), session: self.session, message });
+    }
+
+    /// Makes something go wrong with the connection.
+    fn strike(&self, what: Send) {
+        let _ = self.sender.send(what);
+    }
+
+    fn bad_salt(&self, message: &Message) {
+        self.send(Outgoing::service(&tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
+            bad_msg_id: message.id,
+            bad_msg_seqno: message.seq_no,
+            error_code: 48,
+            new_server_salt: current_salt(&self.account),
+        })));
     }
 
     fn pong(&self, msg_id: i64, ping_id: i64) {
@@ -285,6 +319,7 @@ async fn write_all(
     let mut packets = PacketWriter::new(transport);
     let mut numbering = Numbering::default();
     let mut next = None;
+    let mut drip = None;
     loop {
         let first = match next.take() {
             Some(first) => first,
@@ -297,6 +332,26 @@ async fn write_all(
             Send::Messages { account, session, message } => (account, session, message),
             Send::Error(code) => {
                 stream.write_all(&packets.error(code)).await?;
+                return stream.shutdown().await;
+            }
+            Send::Drip(bytes_per_second) => {
+                drip = Some(Duration::from_secs(1) / bytes_per_second);
+                continue;
+            }
+            Send::Nothing => return std::future::pending().await,
+            Send::Garbage => {
+                let mut packet = vec![0; GARBAGE];
+                rand::rng().fill(&mut packet[..]);
+                stream.write_all(&packets.pack(&packet)).await?;
+                continue;
+            }
+            Send::Close { reset } => {
+                if reset {
+                    stream.as_ref().set_zero_linger()?;
+                    // a half that is dropped says goodbye first
+                    stream.forget();
+                    return Ok(());
+                }
                 return stream.shutdown().await;
             }
         };
@@ -318,6 +373,15 @@ async fn write_all(
             }
         }
         let plain = numbering.packet(clock::now(), current_salt(&account), session, &batch);
-        stream.write_all(&packets.pack(&account.key.seal(plain))).await?;
+        let packet = packets.pack(&account.key.seal(plain));
+        match drip {
+            None => stream.write_all(&packet).await?,
+            Some(pause) => {
+                for byte in packet {
+                    tokio::time::sleep(pause).await;
+                    stream.write_all(&[byte]).await?;
+                }
+            }
+        }
     }
 }

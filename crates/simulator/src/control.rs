@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::account::{AccountRequest, SessionFile, digits};
 use crate::calls::CallCounts;
 use crate::datacentre::{Datacentre, DeleteError};
-use crate::flood::{FailRequest, FloodRequest};
+use crate::fault::Fault;
 use crate::rules::Rules;
 use crate::world::ChatKind;
 
@@ -51,6 +51,21 @@ struct DeleteRequest {
     message_ids: Vec<i32>,
 }
 
+/// The next calls of a method answer FLOOD_WAIT.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FloodRequest {
+    method: String,
+    seconds: u32,
+    #[serde(default = "once")]
+    calls: u64,
+    account: Option<String>,
+}
+
+fn once() -> u64 {
+    1
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LatencyRequest {
@@ -66,7 +81,7 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/calls", get(calls))
         .route("/code/{phone}", get(code))
         .route("/flood", post(flood))
-        .route("/fail", post(fail))
+        .route("/faults", get(faults).post(fail).delete(heal))
         .route("/cut", post(cut))
         .route("/latency", post(latency))
         .route("/violations", get(violations))
@@ -149,12 +164,26 @@ async fn code(State(datacentre): Shared, Path(phone): Path<String>) -> Result<Js
 }
 
 async fn flood(State(datacentre): Shared, Json(request): Json<FloodRequest>) -> StatusCode {
-    datacentre.floods.inject(request.into());
+    let FloodRequest { method, seconds, calls, account } = request;
+    let fault = Fault::error(420, &format!("FLOOD_WAIT_{seconds}")).of(&method).times(calls);
+    datacentre.faults.add(Fault { account, ..fault });
     StatusCode::NO_CONTENT
 }
 
-async fn fail(State(datacentre): Shared, Json(request): Json<FailRequest>) -> StatusCode {
-    datacentre.floods.inject(request);
+async fn faults(State(datacentre): Shared) -> Json<Vec<Fault>> {
+    Json(datacentre.faults.all())
+}
+
+async fn fail(State(datacentre): Shared, Json(fault): Json<Fault>) -> Result<StatusCode, Refusal> {
+    if let Some(problem) = fault.problem() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, problem));
+    }
+    datacentre.faults.add(fault);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn heal(State(datacentre): Shared) -> StatusCode {
+    datacentre.faults.clear();
     StatusCode::NO_CONTENT
 }
 

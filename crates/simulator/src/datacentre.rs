@@ -14,7 +14,7 @@ use crate::account::{Account, SessionFile, hex};
 use crate::api::sign_in::Login;
 use crate::calls::Calls;
 use crate::clock;
-use crate::flood::Floods;
+use crate::fault::Faults;
 use crate::rules::{Conduct, Rules};
 use crate::violation::Violations;
 use crate::world::{DC_ID, World, WorldError};
@@ -27,7 +27,7 @@ pub(crate) struct Datacentre {
     pub(crate) world: World,
     pub(crate) accounts: Accounts,
     pub(crate) calls: Calls,
-    pub(crate) floods: Floods,
+    pub(crate) faults: Faults,
     pub(crate) conduct: Conduct,
     pub(crate) violations: Violations,
     rules: RwLock<Option<Arc<Rules>>>,
@@ -53,7 +53,7 @@ impl Datacentre {
             world,
             accounts,
             calls: Calls::default(),
-            floods: Floods::default(),
+            faults: Faults::default(),
             conduct: Conduct::default(),
             violations: Violations::default(),
             rules: RwLock::new(rules),

@@ -14,7 +14,7 @@ use crate::calls::CallCounts;
 use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
-use crate::flood::{FailRequest, FloodRequest};
+use crate::fault::Fault;
 use crate::rules::Rules;
 use crate::violation::Violation;
 use crate::world::{Truth, World, WorldError};
@@ -157,15 +157,20 @@ impl Simulator {
         Ok(())
     }
 
-    /// The next `calls` calls of a method (`*`: of any) answer FLOOD_WAIT.
+    /// The next `calls` calls of a method (`*`: of any) answer FLOOD_WAIT. What is told is watched, not enforced: a call before
+    /// its end is a violation, and is answered once the calls are used up, so that a test need not wait.
     pub fn flood(&self, method: &str, seconds: u32, calls: u64) {
-        let flood = FloodRequest { method: method.to_owned(), seconds, calls, account: None };
-        self.datacentre.floods.inject(flood.into());
+        self.fail(Fault::error(420, &format!("FLOOD_WAIT_{seconds}")).of(method).times(calls));
     }
 
-    /// The next calls of a method answer this error.
-    pub fn fail(&self, request: FailRequest) {
-        self.datacentre.floods.inject(request);
+    /// Something goes wrong from now on.
+    pub fn fail(&self, fault: Fault) {
+        self.datacentre.faults.add(fault);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.datacentre.faults.clear();
     }
 
     /// Closes all connections; clients may connect again at once.

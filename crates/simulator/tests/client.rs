@@ -6,6 +6,8 @@ mod account;
 mod connection;
 #[path = "client/control.rs"]
 mod control;
+#[path = "client/faults.rs"]
+mod faults;
 #[path = "client/history.rs"]
 mod history;
 #[path = "client/peers.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telekeep_simulator::{AccountRequest, FailRequest, Rules};
+use telekeep_simulator::{AccountRequest, Fault, Rules};
 
 use super::*;
 
@@ -16,13 +16,7 @@ async fn injected_floods_and_errors_hit_as_often_as_asked() {
         assert_eq!(refused(client.invoke(&get_history(peer(&input))).await), "FLOOD_WAIT_37");
     }
     client.invoke(&get_history(peer(&input))).await.expect("the flood is over");
-    simulator.fail(FailRequest {
-        method: "messages.getHistory".to_owned(),
-        error: "CHANNEL_PRIVATE".to_owned(),
-        code: 400,
-        calls: 1,
-        account: None,
-    });
+    simulator.fail(Fault::error(400, "CHANNEL_PRIVATE").of("messages.getHistory").times(1));
     assert_eq!(refused(client.invoke(&get_history(peer(&input))).await), "CHANNEL_PRIVATE");
     let counts = simulator.call_counts();
     assert_eq!(counts.methods["messages.getHistory"], 4);
