@@ -7,6 +7,7 @@
 pub mod find;
 pub mod seal;
 pub mod session_file;
+pub mod session_string;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub use crate::record::Peer;
 pub use crate::record::account::{Account, AccountState, Reader};
 pub use seal::{LostKey, SealKey};
 pub use session_file::SessionFile;
+pub use session_string::Format;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::{AccountId, ChatId};
@@ -47,6 +49,8 @@ pub enum Error {
     /// No active account is known to read the chat.
     #[error("no active account is known to read chat {}", .0.0)]
     NoReader(ChatId),
+    #[error("there is no account {label}: see `telekeep account list`")]
+    NoLabel { label: String },
     #[error("the label {label} belongs to another user's account: choose another label")]
     LabelTaken { label: String },
     #[error(
@@ -73,6 +77,7 @@ impl Error {
             | Self::NoApi(_)
             | Self::LabelTaken { .. }
             | Self::Unknown(_)
+            | Self::NoLabel { .. }
             | Self::InUse { .. }
             | Self::Seal(_) => true,
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
@@ -150,8 +155,53 @@ impl Accounts {
 
     /// Adds the account of a session file, or renews the one of the same user, or else of the same label. An account that was
     /// lost or held becomes active again.
-    pub async fn import(&self, label: &str, file: &SessionFile, lost: LostKey) -> Result<Account> {
-        self.store(label, &file.session(), lost).await
+    ///
+    /// Where the session does not say whose it is, Telegram is asked; a session that Telegram refuses is not kept.
+    pub async fn import(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
+        if session.user_id.is_some() {
+            return self.store(label, session, lost).await;
+        }
+        self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
+        let connection = Connection::open(&self.telegram, session.clone());
+        let asked = connection.me().await;
+        let session = connection.session();
+        connection.close().await;
+        let session = SessionData { user_id: Some(asked?.id), ..session };
+        self.store(label, &session, lost).await
+    }
+
+    /// The account's authorisation in another client's form; none where that form has no place for it. Fails while a process
+    /// uses the account.
+    pub async fn export(&self, id: AccountId, format: Format) -> Result<Option<String>> {
+        let mut conn = self.pool.acquire().await?;
+        let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
+        let hold = table::hold(&self.pool, id).await?.ok_or_else(|| Error::InUse { label: row.account.label.clone() })?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
+        let session = unseal_session(&key, &row.account.label, &row.session)?;
+        drop(hold);
+        let address = session.home_address();
+        Ok(address.and_then(|address| session_string::write(&session, format, address, self.telegram.api_id)))
+    }
+
+    /// Ends the account's authorisation at Telegram. The record keeps the account, as lost.
+    pub async fn log_out(&self, id: AccountId) -> Result<()> {
+        let connection = self.open(id).await?;
+        match connection.invoke(&tl::functions::auth::LogOut {}).await {
+            // ended already is as good
+            Ok(_) | Err(telegram::Error::AccountLost { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(known) = self.open.lock().await.remove(&id) {
+            known.connection.close().await;
+        }
+        let reason = Some("logged out with `telekeep account logout`");
+        Ok(table::set_state(&mut *self.pool.acquire().await?, id, AccountState::Lost, reason).await?)
+    }
+
+    /// The account of this label.
+    pub async fn labelled(&self, label: &str) -> Result<Account> {
+        let all = self.list().await?;
+        all.into_iter().find(|account| account.label == label).ok_or_else(|| Error::NoLabel { label: label.to_owned() })
     }
 
     /// Begins a login: from [`SessionData::empty`] at Telegram, or from a session without a user elsewhere. The key file is
@@ -233,8 +283,7 @@ impl Accounts {
     fn connect(&self, key: SealKey, row: SealedAccount, hold: PgConnection) -> Result<Open> {
         let SealedAccount { account, session: sealed, device } = row;
         let not_understood = || Error::NotUnderstood { label: account.label.clone() };
-        let plain = key.unseal(&account.label, &sealed)?;
-        let session: SessionData = serde_json::from_slice(&plain).map_err(|_| not_understood())?;
+        let session = unseal_session(&key, &account.label, &sealed)?;
         if !session.pinned && self.telegram.api_id == 0 {
             return Err(crate::config::ConfigError::NoApi { path: crate::config::path() }.into());
         }
@@ -322,6 +371,10 @@ fn seal_session(key: &SealKey, label: &str, session: &SessionData) -> Result<Sea
     // Plain data with text keys: it always becomes JSON.
     let plain = serde_json::to_vec(session).map_err(|_| Error::NotUnderstood { label: label.to_owned() })?;
     Ok(key.seal(label, &plain)?)
+}
+
+fn unseal_session(key: &SealKey, label: &str, sealed: &Sealed) -> Result<SessionData> {
+    serde_json::from_slice(&key.unseal(label, sealed)?).map_err(|_| Error::NotUnderstood { label: label.to_owned() })
 }
 
 /// Saves a session each time that it changes, until the connection goes.

@@ -101,7 +101,7 @@ fn of_account(error: &account::Error) -> Action {
     match error {
         E::Database(_) => Action::Retry,
         E::Telegram(e) => of_telegram(e),
-        E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) => Action::AccountStopped,
+        E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) | E::NoLabel { .. } => Action::AccountStopped,
         E::Seal(_) | E::NotUnderstood { .. } => {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }

@@ -1,8 +1,8 @@
 //! `telekeep account`: signing in, importing, listing.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
-    path::PathBuf,
+    io::{BufRead, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 
 use super::{exit::mistake, open, output};
 use crate::{
-    account::{self, Accounts, LostKey, SessionFile},
+    account::{self, Accounts, Format, LostKey, SessionFile, session_string},
     config::Config,
     normalize,
     telegram::{self, LoginRefusal, SessionData, SignIn},
@@ -21,8 +21,12 @@ use crate::{
 pub enum Account {
     /// Sign in by phone, code and, where there is one, the two-step password
     Login(Login),
-    /// Take over a session from a file
+    /// Take over sessions from a file: a session file, or session strings of Telethon or Pyrogram
     Import(Import),
+    /// Write an account's session, for another client. Whoever has it has the account
+    Export(Export),
+    /// End an account's session at Telegram
+    Logout { label: String },
     /// Accounts and their state
     List {
         #[arg(long)]
@@ -42,14 +46,36 @@ pub struct Login {
 
 #[derive(Debug, Args)]
 pub struct Import {
-    /// A session file: JSON with dc, address, port, key and user_id
+    /// A session file (JSON with dc, address, port, key and user_id), or session strings, one a line, each alone or after a
+    /// label; `-` reads standard input
     pub file: PathBuf,
-    /// The name of the account here; the file's name when not given
+    /// The name of the account here; the file's name when not given, with a number after it from the second on
     #[arg(long)]
     pub label: Option<String>,
     /// The key file is lost: seal with a new key; every other account must be signed in anew
     #[arg(long)]
     pub new_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The account's name here
+    pub label: String,
+    #[arg(long, value_enum, default_value_t = Format::File)]
+    pub format: Format,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+fn read_sessions(path: &Path) -> anyhow::Result<Vec<session_string::Imported>> {
+    let mut text = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read(path).map_err(|source| account::session_file::Error::Unreadable { path: path.to_owned(), source })?;
+    }
+    Ok(session_string::read_all(path, &text)?)
 }
 
 fn lost(new_key: bool) -> LostKey {
@@ -76,19 +102,54 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
             }
         }
         Account::Import(import) => {
-            let file = SessionFile::read(&import.file)?;
-            let label = match import.label {
-                Some(label) => label,
-                None => match import.file.file_stem().and_then(|s| s.to_str()) {
+            let all = read_sessions(&import.file)?;
+            let base = match &import.label {
+                Some(label) => label.clone(),
+                None => match import.file.file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "-") {
                     Some(stem) => stem.to_owned(),
+                    None if all.iter().all(|one| one.label.is_some()) => String::new(),
                     None => return mistake("give the account a name with --label"),
                 },
             };
             let pool = open::record(&config).await?;
             let accounts = open::accounts(&config, &pool)?;
-            let account = accounts.import(&label, &file, lost(import.new_key)).await?;
-            output::line(&format!("account {} is imported", account.label));
-            learn(&accounts, account).await;
+            let count = all.len();
+            for (at, one) in all.into_iter().enumerate() {
+                let label = match one.label {
+                    Some(label) => label,
+                    None if at == 0 => base.clone(),
+                    None => format!("{base}-{}", at + 1),
+                };
+                let imported = accounts.import(&label, &one.session, lost(import.new_key)).await;
+                let account = imported.with_context(|| format!("session {} of {count} ({label}) is not imported", at + 1))?;
+                output::line(&format!("account {} is imported", account.label));
+                learn(&accounts, account).await;
+            }
+        }
+        Account::Export(wish) => {
+            let pool = open::record(&config).await?;
+            let accounts = open::accounts(&config, &pool)?;
+            let account = accounts.labelled(&wish.label).await?;
+            eprintln!(
+                "Whoever has this text has the account {}, without code or password. Used by two programs at once, Telegram \
+                 destroys it: stop collecting with it first, and import it again only when the other program is done.",
+                account.label
+            );
+            if !wish.yes && ask("write it? (yes) ")? != "yes" {
+                return mistake("nothing was written; `--yes` does not ask");
+            }
+            match accounts.export(account.id, wish.format).await? {
+                Some(text) => output::line(&text),
+                None => return mistake("this session has no such form: it is not signed in, or its server is not Telegram's"),
+            }
+        }
+        Account::Logout { label } => {
+            let pool = open::record(&config).await?;
+            let accounts = open::accounts(&config, &pool)?;
+            let account = accounts.labelled(&label).await?;
+            accounts.log_out(account.id).await?;
+            accounts.close().await;
+            output::line(&format!("account {label} is logged out; what it collected stays"));
         }
         Account::Login(login) => {
             let (_, _) = config.api()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use telekeep::account::{AccountState, Accounts, LostKey, SessionFile};
+use telekeep::account::{self, AccountState, Accounts, Format, LostKey, SessionFile, session_string};
 use telekeep::record::ChatId;
 use telekeep::telegram::{
     Cause, Connection, Error, FullChat, HistoryRequest, InputChat, LoginRefusal, SessionData, SignIn, TelegramConfig, chats, tl,
@@ -215,7 +215,7 @@ async fn an_account_that_is_lost_stops_and_is_not_asked_again(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
     let imported = file(&datacentre.account("keeper").unwrap());
-    let keeper = accounts.import("keeper", &imported, LostKey::Refuse).await.unwrap();
+    let keeper = accounts.import("keeper", &imported.session(), LostKey::Refuse).await.unwrap();
     let connection = accounts.open(keeper.id).await.unwrap();
     connection.me().await.unwrap();
 
@@ -263,4 +263,31 @@ async fn a_login_asks_for_code_and_password_again_until_they_are_right(pool: PgP
     let connection = accounts.open(account.id).await.unwrap();
     assert_eq!(connection.me().await.unwrap().id, user.id);
     assert!(matches!(accounts.reader_of(ChatId(1)).await.unwrap_err(), telekeep::account::Error::NoReader(_)));
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_session_string_says_not_whose_it_is_and_telegram_does(pool: PgPool) {
+    let datacentre = datacentre().await;
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
+    let made = file(&datacentre.account("keeper").unwrap());
+    let nameless = SessionData { user_id: None, ..made.session() };
+    let string = session_string::write(&nameless, Format::Telethon, made.address, 1).unwrap();
+    let read = session_string::read_all(Path::new("keeper.txt"), format!("keeper {string}").as_bytes()).unwrap();
+
+    let keeper = accounts.import(read[0].label.as_deref().unwrap(), &read[0].session, LostKey::Refuse).await.unwrap();
+    assert_eq!((keeper.label.as_str(), keeper.user_id), ("keeper", made.user_id));
+    let exported = accounts.export(keeper.id, Format::Telethon).await.unwrap();
+    assert_eq!(exported.as_deref(), Some(string.as_str()));
+    let connection = accounts.open(keeper.id).await.unwrap();
+    assert_eq!(Some(connection.me().await.unwrap().id), made.user_id);
+    assert!(matches!(accounts.export(keeper.id, Format::Telethon).await, Err(account::Error::InUse { .. })));
+
+    accounts.log_out(keeper.id).await.unwrap();
+    let gone = accounts.open(keeper.id).await.unwrap_err();
+    assert!(matches!(gone, account::Error::NotActive { state: AccountState::Lost, .. }), "{gone:?}");
+    // a session that Telegram refuses is not kept
+    let refused = accounts.import("again", &read[0].session, LostKey::Refuse).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::AccountLost { .. })), "{refused:?}");
+    assert_eq!(accounts.list().await.unwrap().len(), 1);
 }
