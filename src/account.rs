@@ -10,7 +10,6 @@ pub mod session_file;
 pub mod session_string;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::record::Peer;
 pub use crate::record::account::{Account, AccountState, Reader};
-pub use seal::{LostKey, SealKey};
+pub use seal::{KeySource, LostKey, SealKey};
 pub use session_file::SessionFile;
 pub use session_string::Format;
 
@@ -65,6 +64,8 @@ pub enum Error {
     /// One session must never be used by two processes.
     #[error("account {label} is in use by another process (as `telekeep run`); stop that one first, or let it do the work")]
     InUse { label: String },
+    #[error("another process rotates the key at this moment; wait for it")]
+    Rotating,
     #[error(transparent)]
     NoApi(#[from] crate::config::ConfigError),
 }
@@ -79,6 +80,7 @@ impl Error {
             | Self::Unknown(_)
             | Self::NoLabel { .. }
             | Self::InUse { .. }
+            | Self::Rotating
             | Self::Seal(_) => true,
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
             Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
@@ -99,7 +101,7 @@ fn because(reason: Option<&str>) -> String {
 pub struct Accounts {
     pool: PgPool,
     telegram: TelegramConfig,
-    key_file: PathBuf,
+    key: KeySource,
     open: Mutex<HashMap<AccountId, Open>>,
 }
 
@@ -111,6 +113,19 @@ struct Open {
     _saver: AbortOnDropHandle<()>,
     /// Says that this process has the account: ends with the connection.
     _hold: PgConnection,
+}
+
+/// What a rotation of the key did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// Names the key that seals from now on.
+    pub key_id: String,
+    /// Accounts that were sealed anew.
+    pub sealed: usize,
+    /// Accounts that no key opens: they were so before, and must be imported again.
+    pub unreadable: Vec<String>,
+    /// Whether the old keys are gone from their place; those of the environment are the operator's to remove.
+    pub old_forgotten: bool,
 }
 
 /// A login under way.
@@ -139,8 +154,8 @@ impl Login {
 
 impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
-    pub fn new(pool: PgPool, telegram: TelegramConfig, key_file: PathBuf) -> Self {
-        Self { pool, telegram, key_file, open: Mutex::default() }
+    pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
+        Self { pool, telegram, key: key.into(), open: Mutex::default() }
     }
 
     /// The record.
@@ -198,6 +213,32 @@ impl Accounts {
         Ok(table::set_state(&mut *self.pool.acquire().await?, id, AccountState::Lost, reason).await?)
     }
 
+    /// Seals all sessions with a new key. What an interrupted rotation left is finished, with the key that it began. Fails while
+    /// a process uses one of the accounts; those before it are done, and the next call goes on.
+    pub async fn rotate_key(&self) -> Result<Rotation> {
+        let _alone = table::hold_keys(&self.pool).await?.ok_or(Error::Rotating)?;
+        let mut conn = self.pool.acquire().await?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?.begin_rotation(&self.key)?;
+        let mut rotation = Rotation { key_id: key.id().to_owned(), sealed: 0, unreadable: Vec::new(), old_forgotten: false };
+        for account in table::list(&mut conn).await? {
+            let label = account.label;
+            let _hold = table::hold(&self.pool, account.id).await?.ok_or_else(|| Error::InUse { label: label.clone() })?;
+            let Some(row) = table::sealed(&mut conn, account.id).await? else { continue };
+            if row.session.key_id == key.id() {
+                continue;
+            }
+            if !key.knows(&row.session.key_id) {
+                rotation.unreadable.push(label);
+                continue;
+            }
+            let session = key.seal(&label, &key.unseal(&label, &row.session)?)?;
+            table::save_session(&mut conn, account.id, &session).await?;
+            rotation.sealed += 1;
+        }
+        rotation.old_forgotten = key.end_rotation(&self.key)?;
+        Ok(rotation)
+    }
+
     /// The account of this label.
     pub async fn labelled(&self, label: &str) -> Result<Account> {
         let all = self.list().await?;
@@ -225,7 +266,7 @@ impl Accounts {
     }
 
     async fn seal_key(&self, conn: &mut PgConnection, lost: LostKey) -> Result<SealKey> {
-        Ok(SealKey::open(&self.key_file, table::sealed_count(conn).await?, lost)?)
+        Ok(SealKey::open(&self.key, table::sealed_count(conn).await?, lost)?)
     }
 
     async fn store(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {

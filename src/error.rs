@@ -105,7 +105,7 @@ fn of_account(error: &account::Error) -> Action {
         E::Seal(_) | E::NotUnderstood { .. } => {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
-        E::InUse { .. } => Action::Snooze { wait: Duration::from_secs(10) },
+        E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
         E::LabelTaken { .. } | E::NotSignedIn | E::UnknownChat(_) | E::NoApi(_) => {
             Action::Hold { hint: "see the error, then release the job" }
         }

@@ -173,3 +173,31 @@ async fn a_session_that_changes_is_saved(pool: PgPool) {
     let under_way = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
     assert!(!is_closed(&under_way), "{under_way:?}");
 }
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_rotation_seals_all_anew_and_goes_on_where_it_was_stopped(pool: PgPool) {
+    let folder = tempfile::tempdir().unwrap();
+    let first = accounts(&pool, &folder);
+    let anna = first.import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
+    let ben = first.import("ben", &file(8, "cd").session(), LostKey::Refuse).await.unwrap();
+    let before = std::fs::read_to_string(folder.path().join("seal.key")).unwrap();
+
+    let connection = first.open(ben.id).await.unwrap();
+    let stopped = accounts(&pool, &folder).rotate_key().await.unwrap_err();
+    assert!(matches!(&stopped, Error::InUse { label } if label == "ben"), "{stopped:?}");
+    // half-way, both keys are there and all opens
+    assert_eq!(std::fs::read_to_string(folder.path().join("seal.key")).unwrap().lines().count(), 2);
+    accounts(&pool, &folder).open(anna.id).await.unwrap();
+    first.close().await;
+    drop((first, connection));
+
+    let rotation = accounts(&pool, &folder).rotate_key().await.unwrap();
+    assert_eq!((rotation.sealed, rotation.old_forgotten), (1, true));
+    let after = std::fs::read_to_string(folder.path().join("seal.key")).unwrap();
+    assert!(after.lines().count() == 1 && after != before);
+    let later = accounts(&pool, &folder);
+    assert_eq!(later.open(anna.id).await.unwrap().session(), file(7, "ab").session());
+    assert_eq!(later.open(ben.id).await.unwrap().session(), file(8, "cd").session());
+    let ids: Vec<String> = sqlx::query_scalar("select distinct session_key_id from account").fetch_all(&pool).await.unwrap();
+    assert_eq!(ids, [rotation.key_id]);
+}

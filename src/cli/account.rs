@@ -121,7 +121,12 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
                     None => format!("{base}-{}", at + 1),
                 };
                 let imported = accounts.import(&label, &one.session, lost(import.new_key)).await;
-                let account = imported.with_context(|| format!("session {} of {count} ({label}) is not imported", at + 1))?;
+                let account = match imported {
+                    Err(error) if count > 1 => {
+                        return Err(error).with_context(|| format!("session {} of {count} ({label}) is not imported", at + 1));
+                    }
+                    imported => imported?,
+                };
                 output::line(&format!("account {} is imported", account.label));
                 learn(&accounts, account).await;
             }

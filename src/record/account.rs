@@ -311,11 +311,18 @@ pub async fn peer_named(conn: &mut PgConnection, name: &str) -> sqlx::Result<Opt
 
 /// Claims an account for one process: a connection of its own whose advisory lock lasts as long as it does. None: another process has it.
 pub async fn hold(pool: &sqlx::PgPool, account: AccountId) -> sqlx::Result<Option<PgConnection>> {
+    hold_named(pool, &format!("telekeep account {}", account.0)).await
+}
+
+/// Claims the keys for one process, likewise.
+pub async fn hold_keys(pool: &sqlx::PgPool) -> sqlx::Result<Option<PgConnection>> {
+    hold_named(pool, "telekeep keys").await
+}
+
+async fn hold_named(pool: &sqlx::PgPool, name: &str) -> sqlx::Result<Option<PgConnection>> {
     use sqlx::ConnectOptions;
     let mut conn = pool.connect_options().as_ref().clone().connect().await?;
-    let held: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended('telekeep account ' || $1::text, 0))")
-        .bind(account.0)
-        .fetch_one(&mut conn)
-        .await?;
+    let held: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended($1, 0))").bind(name).fetch_one(&mut conn).await?;
     Ok(held.then_some(conn))
 }
