@@ -5,6 +5,7 @@
 //! for the job to decide. A lease over several nodes is not here yet: run one process that collects.
 
 pub mod find;
+pub mod login;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
@@ -19,13 +20,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::record::Peer;
 pub use crate::record::account::{Account, AccountState, Reader};
+pub use login::{How, Step};
 pub use seal::{KeySource, LostKey, SealKey};
 pub use session_file::SessionFile;
 pub use session_string::Format;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::{AccountId, ChatId};
-use crate::telegram::{self, CodeSent, Connection, Device, SessionData, SignIn, TelegramConfig, tl};
+use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, tl};
 
 /// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
 pub const PEER_FLOOD_REST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -58,6 +60,10 @@ pub enum Error {
     NotUnderstood { label: String },
     #[error("nobody is signed in yet: the login is not finished")]
     NotSignedIn,
+    #[error("no login of {label} is under way: begin one")]
+    NoLogin { label: String },
+    #[error("the login waits for something else than that")]
+    OtherStep,
     /// What was written names no chat that is to be had.
     #[error("{0}")]
     UnknownChat(String),
@@ -81,6 +87,8 @@ impl Error {
             | Self::NoLabel { .. }
             | Self::InUse { .. }
             | Self::Rotating
+            | Self::NoLogin { .. }
+            | Self::OtherStep
             | Self::Seal(_) => true,
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
             Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
@@ -103,6 +111,8 @@ pub struct Accounts {
     telegram: TelegramConfig,
     key: KeySource,
     open: Mutex<HashMap<AccountId, Open>>,
+    /// Connections of logins under way, by label.
+    logins: Mutex<HashMap<String, Connection>>,
 }
 
 /// An account's connection in this process.
@@ -128,34 +138,10 @@ pub struct Rotation {
     pub old_forgotten: bool,
 }
 
-/// A login under way.
-#[derive(Debug)]
-pub struct Login {
-    connection: Connection,
-    sent: CodeSent,
-}
-
-impl Login {
-    /// Where the code went, in words.
-    pub fn delivery(&self) -> &str {
-        &self.sent.delivery
-    }
-
-    /// Gives the code; after [`telegram::LoginRefusal::CodeWrong`] it may be given again.
-    pub async fn code(&self, code: &str) -> telegram::Result<SignIn> {
-        self.connection.sign_in(&self.sent, code).await
-    }
-
-    /// Gives the password of two-step verification; a wrong one may be given again.
-    pub async fn password(&self, password: &str) -> telegram::Result<Box<tl::types::User>> {
-        self.connection.check_password(password).await
-    }
-}
-
 impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
     pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
-        Self { pool, telegram, key: key.into(), open: Mutex::default() }
+        Self { pool, telegram, key: key.into(), open: Mutex::default(), logins: Mutex::default() }
     }
 
     /// The record.
@@ -235,6 +221,8 @@ impl Accounts {
             table::save_session(&mut conn, account.id, &session).await?;
             rotation.sealed += 1;
         }
+        // half a login is begun anew
+        table::forget_logins_but(&mut conn, key.id()).await?;
         rotation.old_forgotten = key.end_rotation(&self.key)?;
         Ok(rotation)
     }
@@ -243,26 +231,6 @@ impl Accounts {
     pub async fn labelled(&self, label: &str) -> Result<Account> {
         let all = self.list().await?;
         all.into_iter().find(|account| account.label == label).ok_or_else(|| Error::NoLabel { label: label.to_owned() })
-    }
-
-    /// Begins a login: from [`SessionData::empty`] at Telegram, or from a session without a user elsewhere. The key file is
-    /// looked at first, so that no code is spent on a login that could not be kept.
-    pub async fn begin_login(&self, start: SessionData, phone: &str, lost: LostKey) -> Result<Login> {
-        self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
-        let connection = Connection::open(&self.telegram, start);
-        let sent = connection.send_code(phone).await?;
-        Ok(Login { connection, sent })
-    }
-
-    /// Keeps what a finished login has won.
-    pub async fn finish_login(&self, login: Login, label: &str, lost: LostKey) -> Result<Account> {
-        let session = login.connection.session();
-        if session.user_id.is_none() {
-            return Err(Error::NotSignedIn);
-        }
-        let account = self.store(label, &session, lost).await?;
-        login.connection.close().await;
-        Ok(account)
     }
 
     async fn seal_key(&self, conn: &mut PgConnection, lost: LostKey) -> Result<SealKey> {

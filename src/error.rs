@@ -106,7 +106,7 @@ fn of_account(error: &account::Error) -> Action {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
         E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
-        E::LabelTaken { .. } | E::NotSignedIn | E::UnknownChat(_) | E::NoApi(_) => {
+        E::LabelTaken { .. } | E::NotSignedIn | E::NoLogin { .. } | E::OtherStep | E::UnknownChat(_) | E::NoApi(_) => {
             Action::Hold { hint: "see the error, then release the job" }
         }
     }

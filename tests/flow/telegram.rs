@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use telekeep::account::{self, AccountState, Accounts, Format, LostKey, SessionFile, session_string};
+use telekeep::account::{self, AccountState, Accounts, Format, How, LostKey, SessionFile, Step, session_string};
 use telekeep::record::ChatId;
 use telekeep::telegram::{
-    Cause, Connection, Error, FullChat, HistoryRequest, InputChat, LoginRefusal, SessionData, SignIn, TelegramConfig, chats, tl,
+    Cause, Connection, Error, FullChat, HistoryRequest, InputChat, LoginRefusal, SessionData, TelegramConfig, chats, tl,
 };
 use telekeep_simulator::world::{ChatKind, GeneratedChat};
 use telekeep_simulator::{AccountRequest, Fault, Options, Simulator, World};
@@ -242,26 +242,38 @@ async fn a_login_asks_for_code_and_password_again_until_they_are_right(pool: PgP
     let start = file(&datacentre.account_with(&request).unwrap()).session();
     assert_eq!(start.user_id, None);
     let folder = tempfile::tempdir().unwrap();
-    let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
+    let again = || Accounts::new(pool.clone(), config(), folder.path().join("seal.key"));
+    let accounts = again();
 
-    let wrong = accounts.begin_login(start.clone(), "+4900", LostKey::Refuse).await.unwrap_err();
-    assert!(matches!(wrong, telekeep::account::Error::Telegram(Error::Login(LoginRefusal::PhoneInvalid))), "{wrong:?}");
+    let by = |phone: &str| How::Phone(phone.to_owned());
+    let refused = accounts.begin_login("newcomer", start.clone(), by("+4900"), LostKey::Refuse).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::PhoneInvalid))), "{refused:?}");
+    assert!(accounts.login_under_way("newcomer").await.unwrap().is_none());
 
-    let login = accounts.begin_login(start, "+99966123456", LostKey::Refuse).await.unwrap();
-    assert!(login.delivery().contains("app"));
+    let step = accounts.begin_login("newcomer", start, by("+99966123456"), LostKey::Refuse).await.unwrap();
+    assert!(matches!(&step, Step::Code { delivery } if delivery.contains("app")));
     let code = datacentre.code("99966123456").unwrap();
     let wrong = if code == "00000" { "11111" } else { "00000" };
-    let refused = login.code(wrong).await.unwrap_err();
-    assert!(matches!(refused, Error::Login(LoginRefusal::CodeWrong)), "{refused:?}");
-    assert!(matches!(login.code(&code).await.unwrap(), SignIn::PasswordNeeded { .. }));
-    let refused = login.password("wrong horse").await.unwrap_err();
-    assert!(matches!(refused, Error::Login(LoginRefusal::PasswordWrong)), "{refused:?}");
-    let user = login.password("correct horse").await.unwrap();
+    let refused = accounts.give_code("newcomer", wrong).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::CodeWrong))), "{refused:?}");
+    assert!(matches!(accounts.give_password("newcomer", "x").await.unwrap_err(), account::Error::OtherStep));
+    drop(accounts);
 
-    let account = accounts.finish_login(login, "newcomer", LostKey::Refuse).await.unwrap();
-    assert_eq!(account.user_id, Some(user.id));
+    // each step may be another process's
+    let accounts = again();
+    assert_eq!(accounts.login_under_way("newcomer").await.unwrap(), Some(step));
+    assert!(matches!(accounts.give_code("newcomer", &code).await.unwrap(), Step::Password { .. }));
+    drop(accounts);
+    let accounts = again();
+    assert!(matches!(accounts.login_under_way("newcomer").await.unwrap(), Some(Step::Password { .. })));
+    let refused = accounts.give_password("newcomer", "wrong horse").await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::PasswordWrong))), "{refused:?}");
+    let Step::Done(account) = accounts.give_password("newcomer", "correct horse").await.unwrap() else { panic!("not done") };
+    assert!(accounts.login_under_way("newcomer").await.unwrap().is_none());
+    let left: i64 = sqlx::query_scalar("select count(*) from account_login").fetch_one(accounts.pool()).await.unwrap();
+    assert_eq!(left, 0);
     let connection = accounts.open(account.id).await.unwrap();
-    assert_eq!(connection.me().await.unwrap().id, user.id);
+    assert_eq!(Some(connection.me().await.unwrap().id), account.user_id);
     assert!(matches!(accounts.reader_of(ChatId(1)).await.unwrap_err(), telekeep::account::Error::NoReader(_)));
 }
 
