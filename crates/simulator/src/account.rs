@@ -1,5 +1,6 @@
 //! Accounts of the datacentre: who they are, their keys, what each may see.
 
+pub(crate) mod authorization;
 pub(crate) mod store;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::crypto::{KEY_LEN, ServerKey, sha256};
-use crate::world::{Chat, ChatKind};
+use crate::world::{Chat, ChatKind, DC_ID};
 
 /// What a collector needs to speak as an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +48,12 @@ pub struct AccountRequest {
     /// Marked ids of the chats it is in. Default: all.
     #[serde(default)]
     pub chats: Option<Vec<i64>>,
+    /// The home datacentre; default: [`DC_ID`].
+    #[serde(default)]
+    pub dc: Option<i32>,
+    /// The token by which the account, a bot, signs in.
+    #[serde(default)]
+    pub bot_token: Option<String>,
 }
 
 impl AccountRequest {
@@ -56,18 +63,46 @@ impl AccountRequest {
     }
 }
 
-/// One account and its key.
+/// Whether the server still serves a person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    #[default]
+    Active,
+    /// USER_DEACTIVATED.
+    Deactivated,
+    /// USER_DEACTIVATED_BAN, and PHONE_NUMBER_BANNED at the sign-in.
+    Banned,
+}
+
+/// One person (or bot), and the key that was shared with it beforehand.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) name: String,
     pub(crate) user_id: i64,
-    pub(crate) signed_in: bool,
+    /// The home datacentre.
+    #[serde(default = "home")]
+    pub(crate) dc: i32,
+    #[serde(default)]
+    pub(crate) standing: Standing,
+    #[serde(default)]
+    pub(crate) bot_token: Option<String>,
     pub(crate) phone: String,
     pub(crate) password: Option<String>,
     pub(crate) hidden_before: BTreeMap<i64, i32>,
     pub(crate) chats: Option<Vec<i64>>,
     #[serde(with = "hex_key")]
     pub(crate) key: ServerKey,
+    /// What the account's access hashes are made of; of the key where an earlier version saved none.
+    #[serde(default)]
+    secret: String,
+    /// Of earlier versions, whose accounts had one key each.
+    #[serde(default, rename = "signed_in", skip_serializing)]
+    was_signed_in: Option<bool>,
+}
+
+fn home() -> i32 {
+    DC_ID
 }
 
 /// What an account sees of a chat.
@@ -85,19 +120,41 @@ impl Account {
         Self {
             name: name.to_owned(),
             user_id,
-            signed_in: true,
+            dc: DC_ID,
+            standing: Standing::Active,
+            bot_token: None,
             phone: format!("99966{:05}", user_id.rem_euclid(100_000)),
             password: None,
             hidden_before: BTreeMap::new(),
             chats: None,
             key: ServerKey::new(key),
+            secret: hex(&rand::random::<[u8; 32]>()),
+            was_signed_in: None,
+        }
+    }
+
+    /// Whom a key speaks for that no account has signed in with: may see nothing.
+    pub(crate) fn nobody(key: ServerKey) -> Self {
+        Self {
+            name: "nobody".to_owned(),
+            user_id: 0,
+            dc: DC_ID,
+            standing: Standing::Active,
+            bot_token: None,
+            phone: String::new(),
+            password: None,
+            hidden_before: BTreeMap::new(),
+            chats: Some(Vec::new()),
+            key,
+            secret: String::new(),
+            was_signed_in: None,
         }
     }
 
     /// Takes over what the request says.
     pub(crate) fn apply(&mut self, request: &AccountRequest) {
         self.user_id = request.user_id.unwrap_or(self.user_id);
-        self.signed_in = request.signed_in.unwrap_or(self.signed_in);
+        self.dc = request.dc.unwrap_or(self.dc);
         if let Some(phone) = &request.phone {
             self.phone = digits(phone);
         }
@@ -109,6 +166,9 @@ impl Account {
         }
         if request.chats.is_some() {
             self.chats = request.chats.clone();
+        }
+        if request.bot_token.is_some() {
+            self.bot_token = request.bot_token.clone();
         }
     }
 
@@ -125,15 +185,9 @@ impl Account {
 
     /// The access hash by which this account, and no other, addresses a chat or user.
     pub(crate) fn access_hash(&self, marked_id: i64) -> i64 {
-        let digest = sha256(&[b"access", self.key.bytes(), &marked_id.to_le_bytes()]);
+        let secret = if self.secret.is_empty() { &self.key.bytes()[..] } else { self.secret.as_bytes() };
+        let digest = sha256(&[b"access", secret, &marked_id.to_le_bytes()]);
         crate::wire::crypto::i64_at(&digest, 0)
-    }
-
-    /// The server salt of an hour, counted from the epoch.
-    pub(crate) fn salt(&self, hour: i64) -> i64 {
-        let digest = sha256(&[b"salt", self.key.bytes(), &hour.to_le_bytes()]);
-        // Zero means "none yet" to clients.
-        crate::wire::crypto::i64_at(&digest, 0) | 1
     }
 
     /// The account as a user, seen by itself.

@@ -39,6 +39,9 @@ enum Command {
         /// Keeps keys, accounts and deletions in this directory.
         #[arg(long)]
         state: Option<PathBuf>,
+        /// How many datacentres there are, 1 to 5.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+        datacentres: u8,
     },
     /// Makes an account (or finds it) and writes its session file.
     Account {
@@ -74,9 +77,9 @@ enum Command {
 /// With a message that names the place and the remedy.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Serve { world, listen, control, state } => {
+        Command::Serve { world, listen, control, state, datacentres } => {
             let world = World::from_toml(&world)?;
-            serve(world, Options { listen, control, state }).await
+            serve(world, Options { listen, control, state, datacentres }).await
         }
         Command::Account { name, control, output, signed_out, phone, password } => {
             let request = json!({ "name": name, "signed_in": !signed_out, "phone": phone, "password": password });
@@ -92,7 +95,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 async fn serve(world: World, options: Options) -> anyhow::Result<ExitCode> {
     let simulator = Simulator::start(world, options).await?;
-    let ready = json!({ "mtproto": simulator.addr().to_string(), "control": simulator.control_url() });
+    let ready = json!({
+        "mtproto": simulator.addr().to_string(),
+        "control": simulator.control_url(),
+        "datacentres": simulator.addresses(),
+    });
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).context("standard output cannot be written")?;
     stopped().await?;

@@ -1,6 +1,7 @@
 //! One client connection: packets in, service messages, calls, packets out.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::account::Account;
-use crate::datacentre::{Datacentre, accepts_salt, current_salt, salts};
+use crate::account::authorization::Authorization;
+use crate::api::Origin;
+use crate::datacentre::Datacentre;
 use crate::fault::Strike;
+use crate::handshake::KeyExchange;
+use crate::session::{Outlet, Receipt, Send, Session, Waiting};
 use crate::wire::WireError;
 use crate::wire::crypto::i64_at;
-use crate::wire::framing::{PacketReader, PacketWriter, Transport};
-use crate::wire::message::{Message, Numbering, OVERHEAD, Outgoing, Packet, flatten};
+use crate::wire::framing::{PacketReader, PacketWriter};
+use crate::wire::message::{CONTAINER_ID, MAX_UNPACKED, Message, Numbered, OVERHEAD, Outgoing, Packet, simple_messages, unpacked};
 use crate::{api, clock};
 
 /// Without a `ping_delay_disconnect` a silent connection is kept this long.
@@ -29,42 +33,23 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// A packet is closed at this size; clients read at most about a megabyte.
 const PACKET_FULL: usize = 512 * 1024;
 const CONTAINER_FULL: usize = 100;
-/// How many message ids are remembered, so that a repeated one is not answered twice.
-const REMEMBERED: usize = 4096;
+/// A client that reads less than it asks for is not read from beyond so many bytes of answers.
+const UNWRITTEN: usize = 8 << 20;
+/// Sessions that one connection carries at a time.
+const SESSIONS: usize = 16;
 const UNKNOWN_KEY: i32 = 404;
 /// Long enough to look like an answer.
 const GARBAGE: usize = 256;
 
-/// What goes to the writer.
-enum Send {
-    Messages {
-        account: Arc<Account>,
-        session: i64,
-        message: Outgoing,
-    },
-    /// A transport error; the connection closes after it.
-    Error(i32),
-    /// From now on this slowly.
-    Drip(u32),
-    /// Nothing more.
-    Nothing,
-    /// A packet that nobody can decrypt.
-    Garbage,
-    /// The end.
-    Close {
-        reset: bool,
-    },
-}
-
-/// Serves one connection until either side closes it.
-pub(crate) async fn serve(stream: TcpStream, datacentre: Arc<Datacentre>) {
+/// Serves one connection to one datacentre until either side closes it.
+pub(crate) async fn serve(stream: TcpStream, from: IpAddr, dc: i32, datacentre: Arc<Datacentre>) {
     let cut = datacentre.cut_signal();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY cannot be set");
     }
     let served = tokio::select! {
         () = cut.cancelled() => return,
-        served = run(stream, datacentre) => served,
+        served = run(stream, from, dc, datacentre) => served,
     };
     match served {
         Ok(()) => {}
@@ -73,12 +58,22 @@ pub(crate) async fn serve(stream: TcpStream, datacentre: Arc<Datacentre>) {
     }
 }
 
-async fn run(stream: TcpStream, datacentre: Arc<Datacentre>) -> Result<(), WireError> {
+async fn run(stream: TcpStream, from: IpAddr, dc: i32, datacentre: Arc<Datacentre>) -> Result<(), WireError> {
     let (read, write) = stream.into_split();
-    let reader = PacketReader::accept(BufReader::new(read)).await?;
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let writing = write_all(write, reader.transport(), receiver);
-    let reading = Reading { datacentre, sender, deadline: clock::after(IDLE), seen: HashSet::new(), order: VecDeque::new() };
+    let Ok(accepted) = timeout(IDLE, PacketReader::accept(BufReader::new(read))).await else { return Ok(()) };
+    let reader = accepted?;
+    let (outlet, receiver, waiting) = Outlet::new();
+    let writing = write_all(write, reader.writer(), receiver, datacentre.clone(), waiting.clone());
+    let reading = Reading {
+        datacentre,
+        dc,
+        from,
+        outlet,
+        waiting,
+        deadline: clock::after(IDLE),
+        exchange: KeyExchange::None,
+        sessions: HashMap::new(),
+    };
     tokio::pin!(writing);
     tokio::select! {
         written = &mut writing => written.map_err(WireError::from),
@@ -94,83 +89,143 @@ async fn run(stream: TcpStream, datacentre: Arc<Datacentre>) -> Result<(), WireE
 
 struct Reading {
     datacentre: Arc<Datacentre>,
-    sender: mpsc::UnboundedSender<Send>,
+    dc: i32,
+    from: IpAddr,
+    outlet: Outlet,
+    waiting: Arc<Waiting>,
     deadline: Instant,
-    seen: HashSet<i64>,
-    order: VecDeque<i64>,
+    exchange: KeyExchange,
+    /// The sessions that speak over this connection, by key and id.
+    sessions: HashMap<(i64, i64), Arc<Session>>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.sessions.values().for_each(|session| session.detach(&self.outlet));
+    }
 }
 
 impl Reading {
     async fn run(mut self, mut reader: PacketReader<BufReader<OwnedReadHalf>>) -> Result<(), WireError> {
         loop {
-            let Ok(packet) = timeout_at(self.deadline, reader.next()).await else {
+            let next = async {
+                self.waiting.at_most(UNWRITTEN).await;
+                reader.next().await
+            };
+            let Ok(packet) = timeout_at(self.deadline, next).await else {
                 return Ok(());
             };
             let Some(packet) = packet? else { return Ok(()) };
-            self.packet(packet)?;
+            if let Err(error) = self.packet(packet) {
+                // "An unknown key, or a message that is not encrypted with it"; a client makes a new one or gives up.
+                self.outlet.send(Send::Error(UNKNOWN_KEY));
+                return Err(error);
+            }
         }
     }
 
     fn packet(&mut self, mut packet: Vec<u8>) -> Result<(), WireError> {
         let key_id = i64_at(&packet, 0);
-        let Some(account) = self.datacentre.accounts.by_key(key_id) else {
-            // Also a key exchange: its RSA keys are Telegram's own, so keys are made by the control port.
-            let _ = self.sender.send(Send::Error(UNKNOWN_KEY));
-            return Err(WireError::UnknownKey(key_id));
-        };
-        let plain = account.key.open(&mut packet)?;
+        if key_id == 0 {
+            if let Some(answer) = self.exchange.answer(&self.datacentre, self.dc, &packet)? {
+                self.outlet.send(Send::Unencrypted(answer));
+            }
+            return Ok(());
+        }
+        let key = self.datacentre.accounts.key(key_id).filter(|key| key.dc == self.dc && !has_expired(key));
+        let key = key.ok_or(WireError::UnknownKey(key_id))?;
+        let plain = key.key.open(&mut packet)?;
+        self.datacentre.heard_from(key_id, self.from);
         let Packet { salt, session, outer } = Packet::read(&plain)?;
-        let link = Link { account, session, sender: self.sender.clone() };
+        let session = self.session(&key, session);
+        let link = Link { key, session, outlet: self.outlet.clone() };
 
         if let Some(code) = bad_message_id(outer.id) {
-            link.send(Outgoing::service(&tl::enums::BadMsgNotification::Notification(tl::types::BadMsgNotification {
-                bad_msg_id: outer.id,
-                bad_msg_seqno: outer.seq_no,
-                error_code: code,
-            })));
+            link.refuse(&outer, code);
             return Ok(());
         }
-        if !accepts_salt(&link.account, salt) {
-            link.bad_salt(&outer);
+        if !self.datacentre.salts.accepts(&link.key, salt) {
+            link.bad_salt(&outer, self.datacentre.salts.current(&link.key.key));
             return Ok(());
         }
-        if self.datacentre.is_new_session(key_id, session) {
+        if link.session.announce() {
+            let (now, from) = (clock::unix_now(), self.from.to_string());
+            self.datacentre.accounts.note(key_id, |key| (key.last_seen, key.address) = (now, from));
             link.send(Outgoing::notice(&tl::enums::NewSession::Created(tl::types::NewSessionCreated {
                 first_msg_id: outer.id,
                 unique_id: rand::random(),
-                server_salt: current_salt(&link.account),
+                server_salt: self.datacentre.salts.current(&link.key.key),
             })));
         }
-        let mut messages = Vec::new();
-        flatten(outer, &mut messages)?;
-        let fresh: Vec<_> = messages.into_iter().filter(|message| self.is_fresh(message.id)).collect();
-        let msg_ids: Vec<i64> = fresh.iter().filter(|m| m.seq_no % 2 == 1).map(|m| m.id).collect();
-        for message in fresh {
-            self.message(&link, message)?;
+        self.messages(&link, outer)
+    }
+
+    /// The session that a packet belongs to, joined with this connection.
+    fn session(&mut self, key: &Authorization, id: i64) -> Arc<Session> {
+        if let Some(session) = self.sessions.get(&(key.key.id(), id)) {
+            return session.clone();
         }
-        if !msg_ids.is_empty() {
-            link.send(Outgoing::service(&tl::enums::MsgsAck::Ack(tl::types::MsgsAck { msg_ids })));
+        if self.sessions.len() >= SESSIONS {
+            self.sessions.drain().for_each(|(_, session)| session.detach(&self.outlet));
+        }
+        let session = self.datacentre.sessions.of(&key.key, id);
+        session.attach(&self.outlet);
+        self.sessions.insert((key.key.id(), id), session.clone());
+        session
+    }
+
+    fn messages(&mut self, link: &Link, outer: Message) -> Result<(), WireError> {
+        let container = (outer.constructor() == CONTAINER_ID).then_some(outer.id);
+        let envelope = Message { body: Vec::new(), ..outer };
+        let refused = match container {
+            Some(id) if link.session.has_received(id) => Some(19),
+            Some(_) if envelope.seq_no % 2 != 0 => Some(34),
+            _ => None,
+        };
+        if let Some(code) = refused {
+            link.refuse(&envelope, code);
+            return Ok(());
+        }
+        let Ok(messages) = simple_messages(outer) else {
+            link.refuse(&envelope, 64);
+            return Ok(());
+        };
+        let mut budget = MAX_UNPACKED;
+        let mut received = Vec::new();
+        for message in messages {
+            let message = unpacked(message, &mut budget)?;
+            if let Some(code) = wrong_place(&message, container) {
+                link.refuse(&message, code);
+                continue;
+            }
+            match link.session.receive(message.id, message.seq_no) {
+                Receipt::Refused(code) => {
+                    link.refuse(&message, code);
+                    continue;
+                }
+                Receipt::Repeated => link.session.answer_again(&self.outlet, message.id),
+                Receipt::Fresh => self.message(link, &message)?,
+            }
+            if message.seq_no % 2 == 1 {
+                received.push(message.id);
+            }
+        }
+        if let Some(id) = container {
+            link.session.receive(id, envelope.seq_no);
+        }
+        if !received.is_empty() {
+            link.send(Outgoing::service(&tl::enums::MsgsAck::Ack(tl::types::MsgsAck { msg_ids: received })));
         }
         Ok(())
     }
 
-    fn is_fresh(&mut self, id: i64) -> bool {
-        if !self.seen.insert(id) {
-            return false;
-        }
-        self.order.push_back(id);
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen.remove(&oldest);
-        }
-        true
-    }
-
-    fn message(&mut self, link: &Link, message: Message) -> Result<(), WireError> {
+    fn message(&mut self, link: &Link, message: &Message) -> Result<(), WireError> {
         match message.constructor() {
-            tl::types::MsgsAck::CONSTRUCTOR_ID
-            | tl::types::MsgsAllInfo::CONSTRUCTOR_ID
+            tl::types::MsgsAck::CONSTRUCTOR_ID => {
+                let told: tl::types::MsgsAck = read(&message.body)?;
+                link.session.acknowledged(&told.msg_ids);
+            }
+            tl::types::MsgsAllInfo::CONSTRUCTOR_ID
             | tl::types::MsgsStateInfo::CONSTRUCTOR_ID
             | tl::types::HttpWait::CONSTRUCTOR_ID => {}
             tl::functions::Ping::CONSTRUCTOR_ID => {
@@ -189,21 +244,23 @@ impl Reading {
                 link.send(Outgoing::service(&tl::enums::FutureSalts::Salts(tl::types::FutureSalts {
                     req_msg_id: message.id,
                     now: clock::unix_now(),
-                    salts: tl::RawVec(salts(&link.account, count)),
+                    salts: tl::RawVec(self.datacentre.salts.future(&link.key.key, count)),
                 })));
             }
             tl::types::MsgsStateReq::CONSTRUCTOR_ID => {
                 let wanted: tl::types::MsgsStateReq = read(&message.body)?;
-                link.state_of(message.id, wanted.msg_ids.iter().map(|id| self.state_of(*id)).collect());
+                link.tell_states(message.id, &wanted.msg_ids);
             }
             tl::types::MsgResendReq::CONSTRUCTOR_ID => {
                 let wanted: tl::types::MsgResendReq = read(&message.body)?;
-                link.state_of(message.id, wanted.msg_ids.iter().map(|id| self.state_of(*id)).collect());
+                if !link.session.resend(&self.outlet, &wanted.msg_ids).is_empty() {
+                    link.tell_states(message.id, &wanted.msg_ids);
+                }
             }
             tl::functions::DestroySession::CONSTRUCTOR_ID => {
                 let wanted: tl::functions::DestroySession = read(&message.body)?;
                 let session_id = wanted.session_id;
-                let known = self.datacentre.forget_session(link.account.key.id(), session_id);
+                let known = session_id != link.session.id && self.datacentre.sessions.forget(link.key.key.id(), session_id);
                 let result: tl::enums::DestroySessionRes = if known {
                     tl::types::DestroySessionOk { session_id }.into()
                 } else {
@@ -212,47 +269,59 @@ impl Reading {
                 link.send(Outgoing::service(&result));
             }
             tl::functions::RpcDropAnswer::CONSTRUCTOR_ID => {
-                let unknown = tl::enums::RpcDropAnswer::RpcAnswerUnknown;
-                link.send(Outgoing::result(message.id, &tl::Serializable::to_bytes(&unknown), false));
+                let wanted: tl::functions::RpcDropAnswer = read(&message.body)?;
+                let dropped = link.session.drop_answer(wanted.req_msg_id);
+                link.send(Outgoing::result(message.id, &tl::Serializable::to_bytes(&dropped), false));
             }
-            _ => self.call(link, &message),
+            _ => self.call(link, message),
         }
         Ok(())
     }
 
-    /// 4: received; 1: nothing is known of it.
-    fn state_of(&self, id: i64) -> u8 {
-        if self.seen.contains(&id) { 4 } else { 1 }
-    }
-
     fn call(&self, link: &Link, message: &Message) {
-        // The account as it is now: an earlier message of the same packet may have signed it in.
-        let account = self.datacentre.accounts.by_key(link.account.key.id());
-        let account = account.unwrap_or_else(|| link.account.clone());
-        let (result, pack, strike) = match api::answer(&self.datacentre, account, &message.body) {
+        let request = message.id;
+        link.session.begin(request);
+        let origin = Origin { key: link.key.clone(), session: link.session.clone(), dc: self.dc, message: request };
+        let (result, pack, strike) = match api::answer(&self.datacentre, origin, &message.body) {
             Ok(answer) => (answer.bytes, answer.pack, answer.strike),
             Err(failure) => (failure.to_bytes(), false, None),
         };
         let mut latency = self.datacentre.latency();
-        match strike {
-            None => {}
-            Some(Strike::Silence) => return,
-            Some(Strike::Delay(delay)) => latency += delay,
-            Some(Strike::WrongSalt) => return link.bad_salt(message),
-            Some(Strike::Drip(bytes_per_second)) => link.strike(Send::Drip(bytes_per_second)),
-            Some(Strike::HalfOpen) => return link.strike(Send::Nothing),
-            Some(Strike::Garbage) => return link.strike(Send::Garbage),
-            Some(Strike::Cut) => return link.strike(Send::Close { reset: false }),
-            Some(Strike::Reset) => return link.strike(Send::Close { reset: true }),
+        let instead = match strike {
+            None => None,
+            Some(Strike::Delay(delay)) => {
+                latency += delay;
+                None
+            }
+            Some(Strike::Drip(bytes_per_second)) => {
+                link.outlet.send(Send::Drip(bytes_per_second));
+                None
+            }
+            Some(Strike::Silence) => Some(None),
+            Some(Strike::WrongSalt) => {
+                link.bad_salt(message, self.datacentre.salts.current(&link.key.key));
+                Some(None)
+            }
+            Some(Strike::HalfOpen) => Some(Some(Send::Nothing)),
+            Some(Strike::Garbage) => Some(Some(Send::Garbage)),
+            Some(Strike::Cut) => Some(Some(Send::Close { reset: false })),
+            Some(Strike::Reset) => Some(Some(Send::Close { reset: true })),
+        };
+        if let Some(instead) = instead {
+            link.session.finish(request);
+            if let Some(sent) = instead {
+                link.outlet.send(sent);
+            }
+            return;
         }
-        let answer = Outgoing::result(message.id, &result, pack);
+        let answer = Outgoing::result(request, &result, pack);
         if latency.is_zero() {
-            return link.send(answer);
+            return link.answer(request, answer);
         }
         let link = link.clone();
         tokio::spawn(async move {
             tokio::time::sleep(latency).await;
-            link.send(answer);
+            link.answer(request, answer);
         });
     }
 }
@@ -260,28 +329,38 @@ impl Reading {
 /// The way back to one session.
 #[derive(Clone)]
 struct Link {
-    account: Arc<Account>,
-    session: i64,
-    sender: mpsc::UnboundedSender<Send>,
+    /// As it was when the packet came.
+    key: Arc<Authorization>,
+    session: Arc<Session>,
+    outlet: Outlet,
 }
 
 impl Link {
     fn send(&self, message: Outgoing) {
-        // A closed connection needs no answer.
-        let _ = self.sender.send(Send::Messages { account: self.account.clone(), session: self.session, message });
+        self.session.send(Some(&self.outlet), message);
     }
 
-    /// Makes something go wrong with the connection.
-    fn strike(&self, what: Send) {
-        let _ = self.sender.send(what);
+    /// Sends a call's answer, unless the client has dropped it.
+    fn answer(&self, request: i64, answer: Outgoing) {
+        if self.session.finish(request) {
+            self.send(answer);
+        }
     }
 
-    fn bad_salt(&self, message: &Message) {
+    fn refuse(&self, message: &Message, error_code: i32) {
+        self.send(Outgoing::service(&tl::enums::BadMsgNotification::Notification(tl::types::BadMsgNotification {
+            bad_msg_id: message.id,
+            bad_msg_seqno: message.seq_no,
+            error_code,
+        })));
+    }
+
+    fn bad_salt(&self, message: &Message, new_server_salt: i64) {
         self.send(Outgoing::service(&tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
             bad_msg_id: message.id,
             bad_msg_seqno: message.seq_no,
             error_code: 48,
-            new_server_salt: current_salt(&self.account),
+            new_server_salt,
         })));
     }
 
@@ -289,7 +368,8 @@ impl Link {
         self.send(Outgoing::service(&tl::enums::Pong::Pong(tl::types::Pong { msg_id, ping_id })));
     }
 
-    fn state_of(&self, req_msg_id: i64, info: Vec<u8>) {
+    fn tell_states(&self, req_msg_id: i64, ids: &[i64]) {
+        let info = ids.iter().map(|id| self.session.state_of(*id)).collect();
         self.send(Outgoing::service(&tl::enums::MsgsStateInfo::Info(tl::types::MsgsStateInfo { req_msg_id, info })));
     }
 }
@@ -311,25 +391,66 @@ fn bad_message_id(id: i64) -> Option<i32> {
     }
 }
 
+/// Whether a message stands where it may not: its id is that of the server, it is no part of its container, or its sequence number
+/// is of the wrong kind.
+fn wrong_place(message: &Message, container: Option<i64>) -> Option<i32> {
+    let odd = message.seq_no % 2 != 0;
+    match message.constructor() {
+        _ if message.id % 4 != 0 => Some(18),
+        _ if container.is_some_and(|container| message.id >= container) => Some(64),
+        tl::types::MsgsAck::CONSTRUCTOR_ID => odd.then_some(34),
+        id if is_service(id) => None,
+        _ => (!odd).then_some(35),
+    }
+}
+
+/// Messages about messages: clients differ on whether these are acknowledged.
+fn is_service(id: u32) -> bool {
+    matches!(
+        id,
+        tl::types::MsgsAllInfo::CONSTRUCTOR_ID
+            | tl::types::MsgsStateInfo::CONSTRUCTOR_ID
+            | tl::types::MsgsStateReq::CONSTRUCTOR_ID
+            | tl::types::MsgResendReq::CONSTRUCTOR_ID
+            | tl::types::HttpWait::CONSTRUCTOR_ID
+            | tl::functions::Ping::CONSTRUCTOR_ID
+            | tl::functions::PingDelayDisconnect::CONSTRUCTOR_ID
+            | tl::functions::GetFutureSalts::CONSTRUCTOR_ID
+            | tl::functions::DestroySession::CONSTRUCTOR_ID
+            | tl::functions::RpcDropAnswer::CONSTRUCTOR_ID
+    )
+}
+
+fn has_expired(key: &Authorization) -> bool {
+    key.temporary.as_ref().is_some_and(|temporary| temporary.expires < clock::unix_now())
+}
+
 async fn write_all(
     mut stream: OwnedWriteHalf,
-    transport: Transport,
+    mut packets: PacketWriter,
     mut receiver: mpsc::UnboundedReceiver<Send>,
+    datacentre: Arc<Datacentre>,
+    waiting: Arc<Waiting>,
 ) -> std::io::Result<()> {
-    let mut packets = PacketWriter::new(transport);
-    let mut numbering = Numbering::default();
     let mut next = None;
     let mut drip = None;
     loop {
         let first = match next.take() {
             Some(first) => first,
             None => match receiver.recv().await {
-                Some(first) => first,
+                Some(first) => {
+                    waiting.taken(&first);
+                    first
+                }
                 None => return stream.shutdown().await,
             },
         };
-        let (account, session, message) = match first {
-            Send::Messages { account, session, message } => (account, session, message),
+        let (session, message) = match first {
+            Send::Message { session, message } => (session, message),
+            Send::Unencrypted(packet) => {
+                stream.write_all(&packets.pack(&packet)).await?;
+                continue;
+            }
             Send::Error(code) => {
                 stream.write_all(&packets.error(code)).await?;
                 return stream.shutdown().await;
@@ -355,25 +476,10 @@ async fn write_all(
                 return stream.shutdown().await;
             }
         };
-        let mut size = message.body.len() + OVERHEAD;
-        let mut batch = vec![message];
-        while batch.len() < CONTAINER_FULL && size < PACKET_FULL {
-            match receiver.try_recv() {
-                Ok(Send::Messages { session: other, message, .. })
-                    if other == session && size + message.body.len() < PACKET_FULL =>
-                {
-                    size += message.body.len() + OVERHEAD;
-                    batch.push(message);
-                }
-                Ok(other) => {
-                    next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        let plain = numbering.packet(clock::now(), current_salt(&account), session, &batch);
-        let packet = packets.pack(&account.key.seal(plain));
+        let batch;
+        (batch, next) = batch_of(&session, message, &mut receiver, &waiting);
+        let plain = session.packet(datacentre.salts.current(&session.key), &batch);
+        let packet = packets.pack(&session.key.seal(plain));
         match drip {
             None => stream.write_all(&packet).await?,
             Some(pause) => {
@@ -384,4 +490,29 @@ async fn write_all(
             }
         }
     }
+}
+
+/// The messages that wait for the same session, as many as one packet carries, and what comes after them.
+fn batch_of(
+    session: &Arc<Session>,
+    first: Numbered,
+    receiver: &mut mpsc::UnboundedReceiver<Send>,
+    waiting: &Waiting,
+) -> (Vec<Numbered>, Option<Send>) {
+    let mut size = first.body.len() + OVERHEAD;
+    let mut batch = vec![first];
+    while batch.len() < CONTAINER_FULL && size < PACKET_FULL {
+        let Ok(sent) = receiver.try_recv() else { break };
+        waiting.taken(&sent);
+        match sent {
+            Send::Message { session: other, message }
+                if Arc::ptr_eq(&other, session) && size + message.body.len() < PACKET_FULL =>
+            {
+                size += message.body.len() + OVERHEAD;
+                batch.push(message);
+            }
+            other => return (batch, Some(other)),
+        }
+    }
+    (batch, None)
 }

@@ -2,6 +2,9 @@
 //!
 //! Never for clients of the datacentre: it tells what no account may see.
 
+mod accounts;
+mod media;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +91,8 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/rules", get(rules).post(set_rules).delete(lift_rules))
         .route("/account", post(account))
         .route("/delete", post(delete))
+        .merge(accounts::routes())
+        .merge(media::routes())
         .with_state(datacentre);
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(error = %error, "the control port ended");
@@ -231,6 +236,10 @@ async fn account(State(datacentre): Shared, Json(request): Json<AccountRequest>)
         return Err(Refusal(StatusCode::BAD_REQUEST, "`name` is empty".to_owned()));
     }
     let hidden = request.hidden_before.iter().flat_map(|hidden| hidden.keys());
+    if let Some(dc) = request.dc.filter(|dc| !datacentre.addresses.contains_key(dc)) {
+        let told = format!("`dc` {dc}: the datacentres are {:?}; see --datacentres", datacentre.addresses.keys());
+        return Err(Refusal(StatusCode::BAD_REQUEST, told));
+    }
     for chat in request.chats.iter().flatten().chain(hidden) {
         if datacentre.world.chat(*chat).is_none() {
             let unknown = crate::world::WorldError::NoChat(*chat);

@@ -1,27 +1,32 @@
-//! What all connections and the control port share.
+//! What all connections and the control port share: one world behind all datacentres.
 
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod present;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use grammers_tl_types as tl;
 use tokio_util::sync::CancellationToken;
 
+use crate::account::authorization::{Authorization, Ended};
 use crate::account::store::{Accounts, StateError};
 use crate::account::{Account, SessionFile, hex};
-use crate::api::sign_in::Login;
+use crate::addresses::Addresses;
+use crate::api::sign_in::Logins;
 use crate::calls::Calls;
-use crate::clock;
 use crate::fault::Faults;
+use crate::files::Files;
 use crate::rules::{Conduct, Rules};
-use crate::violation::Violations;
+use crate::salts::Salts;
+use crate::session::{Session, Sessions};
+use crate::violation::{Offence, Violations};
 use crate::world::{DC_ID, World, WorldError};
 
-const SALT_SECONDS: i64 = 3600;
+pub(crate) use present::Present;
 
-/// One simulated datacentre.
+/// The simulated datacentres.
 #[derive(Debug)]
 pub(crate) struct Datacentre {
     pub(crate) world: World,
@@ -31,24 +36,30 @@ pub(crate) struct Datacentre {
     pub(crate) conduct: Conduct,
     pub(crate) violations: Violations,
     rules: RwLock<Option<Arc<Rules>>>,
-    /// Where clients connect to.
+    pub(crate) sessions: Sessions,
+    pub(crate) salts: Salts,
+    pub(crate) logins: Logins,
+    pub(crate) files: Files,
+    /// Where clients connect to: the address of [`DC_ID`].
     pub(crate) address: SocketAddr,
+    /// The address of each datacentre.
+    pub(crate) addresses: BTreeMap<i32, SocketAddr>,
+    sources: Addresses,
     latency_ms: AtomicU64,
+    key_retries: AtomicU32,
     cut: Mutex<CancellationToken>,
-    /// Key id and session id of each session that was announced.
-    sessions: Mutex<HashSet<(i64, i64)>>,
-    logins: Mutex<HashMap<String, Login>>,
 }
 
 impl Datacentre {
     /// Takes the world, less the messages that were deleted in earlier runs.
-    pub(crate) fn new(world: World, accounts: Accounts, address: SocketAddr) -> Self {
+    pub(crate) fn new(world: World, accounts: Accounts, addresses: BTreeMap<i32, SocketAddr>) -> Self {
         for (chat, ids) in accounts.deletions() {
             if world.delete(chat, &ids).is_err() {
                 tracing::warn!(chat.id = chat, "the state directory tells of deletions in a chat that this world has not");
             }
         }
         let rules = world.rules.clone().map(Arc::new);
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             world,
             accounts,
@@ -57,11 +68,16 @@ impl Datacentre {
             conduct: Conduct::default(),
             violations: Violations::default(),
             rules: RwLock::new(rules),
-            address,
+            sessions: Sessions::default(),
+            salts: Salts::default(),
+            logins: Logins::default(),
+            files: Files::default(),
+            address: addresses.get(&DC_ID).or_else(|| addresses.values().next()).copied().unwrap_or(nowhere),
+            addresses,
+            sources: Addresses::default(),
             latency_ms: AtomicU64::new(0),
+            key_retries: AtomicU32::new(0),
             cut: Mutex::default(),
-            sessions: Mutex::default(),
-            logins: Mutex::default(),
         }
     }
 
@@ -73,6 +89,28 @@ impl Datacentre {
     /// Other limits from now on; none lifts them. Waits that were told stay.
     pub(crate) fn set_rules(&self, rules: Option<Rules>) {
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.map(Arc::new);
+    }
+
+    /// Notes where a key is used from; one that is used from two places ends.
+    pub(crate) fn heard_from(&self, key_id: i64, from: IpAddr) {
+        if !self.sources.alternate(key_id, from) {
+            return;
+        }
+        let account = self.accounts.key(key_id).and_then(|key| key.account.clone()).unwrap_or_default();
+        self.violations.add(&account, "", Offence::TwoPlaces);
+        if let Err(error) = self.accounts.change_key(key_id, |key| key.sign_out(Ended::Duplicated)) {
+            tracing::error!(error = %error, "the state directory cannot be written");
+        }
+    }
+
+    /// The next key exchanges have to be tried once more.
+    pub(crate) fn retry_keys(&self, times: u32) {
+        self.key_retries.store(times, Ordering::Relaxed);
+    }
+
+    /// Whether this key exchange has to be tried once more.
+    pub(crate) fn take_key_retry(&self) -> bool {
+        self.key_retries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// The delay before each answer to a call.
@@ -95,25 +133,17 @@ impl Datacentre {
         std::mem::take(&mut *lock(&self.cut)).cancel();
     }
 
-    /// Whether a session is new; from now on it is not.
-    pub(crate) fn is_new_session(&self, key_id: i64, session: i64) -> bool {
-        lock(&self.sessions).insert((key_id, session))
-    }
-
-    /// Forgets a session; whether there was one.
-    pub(crate) fn forget_session(&self, key_id: i64, session: i64) -> bool {
-        lock(&self.sessions).remove(&(key_id, session))
-    }
-
-    /// Works on an account's sign-in.
-    pub(crate) fn login<R>(&self, account: &str, work: impl FnOnce(&mut Login) -> R) -> R {
-        work(lock(&self.logins).entry(account.to_owned()).or_default())
+    /// The sessions that an account's updates are pushed to: of its authorizations at home, as far as they asked for updates.
+    pub(crate) fn update_sessions(&self, account: &Account) -> Vec<Arc<Session>> {
+        let keys = self.accounts.keys_of(&account.name);
+        let home = keys.iter().filter(|key| key.dc == account.dc && key.imported_from.is_none());
+        let ids = home.flat_map(|key| self.accounts.wire_keys(key.key.id()));
+        ids.flat_map(|id| self.sessions.of_key(id)).filter(|session| session.wants_updates()).collect()
     }
 
     /// The last code that was sent to a phone.
     pub(crate) fn code(&self, phone: &str) -> Option<String> {
-        let account = self.accounts.all().into_iter().find(|account| account.phone == phone)?;
-        lock(&self.logins).get(&account.name).and_then(Login::code)
+        self.logins.code(phone)
     }
 
     /// Deletes messages; gives those that existed until now.
@@ -125,13 +155,19 @@ impl Datacentre {
 
     /// The file by which a collector becomes this account.
     pub(crate) fn session_file(&self, account: &Account) -> SessionFile {
-        SessionFile {
-            dc: DC_ID,
-            address: self.address.ip().to_string(),
-            port: self.address.port(),
-            key: hex(account.key.bytes()),
-            user_id: account.signed_in.then_some(account.user_id),
-        }
+        let key = self.accounts.key(account.key.id());
+        let signed_in = key.as_deref().is_some_and(|key| key.account.is_some());
+        self.session_with(account.dc, account.key.bytes(), signed_in.then_some(account.user_id))
+    }
+
+    /// The file by which a collector speaks for this account to a datacentre that is not its home.
+    pub(crate) fn foreign_session_file(&self, account: &Account, key: &Authorization) -> SessionFile {
+        self.session_with(key.dc, key.key.bytes(), key.account.is_some().then_some(account.user_id))
+    }
+
+    fn session_with(&self, dc: i32, key: &[u8], user_id: Option<i64>) -> SessionFile {
+        let address = self.addresses.get(&dc).copied().unwrap_or(self.address);
+        SessionFile { dc, address: address.ip().to_string(), port: address.port(), key: hex(key), user_id }
     }
 }
 
@@ -142,35 +178,6 @@ pub(crate) enum DeleteError {
     World(#[from] WorldError),
     #[error(transparent)]
     State(#[from] StateError),
-}
-
-/// Server salts of an account: one an hour, computed, so that a restart keeps them.
-pub(crate) fn salts(account: &Account, count: usize) -> Vec<tl::types::FutureSalt> {
-    let hour = this_hour();
-    (hour..)
-        .take(count)
-        .map(|hour| tl::types::FutureSalt {
-            valid_since: (hour * SALT_SECONDS) as i32,
-            // Two hours, so that the one before is still good while clients change over.
-            valid_until: ((hour + 2) * SALT_SECONDS) as i32,
-            salt: account.salt(hour),
-        })
-        .collect()
-}
-
-/// The salt to use now.
-pub(crate) fn current_salt(account: &Account) -> i64 {
-    account.salt(this_hour())
-}
-
-/// Whether a message may carry this salt now.
-pub(crate) fn accepts_salt(account: &Account, salt: i64) -> bool {
-    let hour = this_hour();
-    [hour, hour - 1, hour + 1].into_iter().any(|hour| account.salt(hour) == salt)
-}
-
-fn this_hour() -> i64 {
-    clock::now().as_secs() as i64 / SALT_SECONDS
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! A Telegram datacentre on loopback that speaks real MTProto 2.0, for tests, demo and benchmarks.
 //!
-//! An unmodified grammers client connects with a pre-shared authorization key and reads histories, chats, users and photos. What
+//! An unmodified client connects with a pre-shared authorization key, or makes one in a key exchange and signs in, and reads histories, chats, users and photos. What
 //! exists is a [`world::World`], generated from a seed or loaded from an export of Telegram Desktop; who asks is an account, made
 //! through [`Simulator::account`] or the HTTP control port, which also tells the truth, counts calls and injects incidents.
 //!
@@ -12,6 +12,7 @@
 //! Nothing here was compared with the real Telegram; it follows its documentation.
 
 mod account;
+mod addresses;
 mod api;
 mod calls;
 pub mod cli;
@@ -21,19 +22,25 @@ mod connection;
 mod control;
 mod datacentre;
 mod fault;
+mod files;
+mod handshake;
 mod http;
 mod rules;
+mod salts;
+mod session;
 mod simulator;
 mod srp;
 mod violation;
 mod wire;
 pub mod world;
 
+pub use account::authorization::Ended;
 pub use account::store::StateError;
-pub use account::{AccountRequest, SessionFile};
+pub use account::{AccountRequest, SessionFile, Standing};
 pub use calls::CallCounts;
 pub use control::ChatLine;
 pub use fault::{Fault, FaultKind};
+pub use files::{Damage, DamageRequest, ReferenceRules};
 pub use rules::Rules;
 pub use simulator::{Options, Simulator, SimulatorError};
 pub use violation::{Limit, Offence, Violation};

@@ -1,5 +1,6 @@
 //! The running server: what tests hold in their hands, and the binary serves.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,16 +9,18 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::account::authorization::Ended;
 use crate::account::store::{Accounts, StateError};
-use crate::account::{AccountRequest, SessionFile};
+use crate::account::{Account, AccountRequest, SessionFile, Standing};
 use crate::calls::CallCounts;
 use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::fault::Fault;
+use crate::files::{DamageRequest, ReferenceRules};
 use crate::rules::Rules;
 use crate::violation::Violation;
-use crate::world::{Truth, World, WorldError};
+use crate::world::{DC_ID, Member, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -30,11 +33,14 @@ pub struct Options {
     pub control: SocketAddr,
     /// Keys, accounts and deletions are kept here; without it they end with the process.
     pub state: Option<PathBuf>,
+    /// How many datacentres there are, 1 to 5: only [`DC_ID`], or those from 1 on. `listen` is where [`DC_ID`] is; the others are on
+    /// free ports of the same address, or, where the port is told, as many ports further as their number says.
+    pub datacentres: u8,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { listen: LOOPBACK, control: LOOPBACK, state: None }
+        Self { listen: LOOPBACK, control: LOOPBACK, state: None, datacentres: 1 }
     }
 }
 
@@ -47,6 +53,8 @@ pub enum SimulatorError {
     State(#[from] StateError),
     #[error(transparent)]
     World(#[from] WorldError),
+    #[error("there is no account `{0}`; make it first")]
+    NoAccount(String),
 }
 
 impl From<DeleteError> for SimulatorError {
@@ -72,19 +80,39 @@ impl Simulator {
     /// # Errors
     /// Where a port is taken or the state directory cannot be used.
     pub async fn start(world: World, options: Options) -> Result<Self, SimulatorError> {
-        let mtproto = listen(options.listen).await?;
+        let mut listeners = Vec::new();
+        for dc in datacentres(options.datacentres) {
+            let mut asked = options.listen;
+            if dc != DC_ID && asked.port() != 0 {
+                asked.set_port(asked.port().wrapping_add(dc as u16));
+            }
+            listeners.push((dc, asked, listen(asked).await?));
+        }
         let http = listen(options.control).await?;
         let accounts = Accounts::open(options.state.as_deref(), world.me)?;
-        let address = reachable(mtproto.local_addr(), options.listen);
+        let addresses = listeners.iter().map(|(dc, asked, listener)| (*dc, reachable(listener.local_addr(), *asked))).collect();
         let control = reachable(http.local_addr(), options.control);
-        let datacentre = Arc::new(Datacentre::new(world, accounts, address));
-        let tasks = vec![tokio::spawn(accept(mtproto, datacentre.clone())), tokio::spawn(control::serve(http, datacentre.clone()))];
+        let datacentre = Arc::new(Datacentre::new(world, accounts, addresses));
+        let mut tasks = vec![tokio::spawn(control::serve(http, datacentre.clone()))];
+        tasks.extend(listeners.into_iter().map(|(dc, _, listener)| tokio::spawn(accept(listener, dc, datacentre.clone()))));
         Ok(Self { datacentre, control, tasks })
     }
 
     /// Where MTProto is spoken.
     pub fn addr(&self) -> SocketAddr {
         self.datacentre.address
+    }
+
+    /// Where each datacentre speaks MTProto.
+    pub fn addresses(&self) -> &BTreeMap<i32, SocketAddr> {
+        &self.datacentre.addresses
+    }
+
+    /// The server's public RSA key, PKCS #1 as PEM, and its fingerprint. A key is made when it is first asked for, which takes about a
+    /// second: one of the state directory, or one of this process.
+    pub fn rsa_key(&self) -> (String, i64) {
+        let key = self.datacentre.accounts.rsa_key();
+        (key.pem(), key.fingerprint())
     }
 
     /// The control port's address.
@@ -115,6 +143,55 @@ impl Simulator {
     pub fn account_with(&self, request: &AccountRequest) -> Result<SessionFile, SimulatorError> {
         let account = self.datacentre.accounts.upsert(request)?;
         Ok(self.datacentre.session_file(&account))
+    }
+
+    /// A key of the account's own in a datacentre that is not its home, as the session file to connect there. Nobody is signed in with
+    /// it until an exported authorization is imported.
+    ///
+    /// # Errors
+    /// Where there is no such account, or the state directory cannot be written.
+    pub fn account_abroad(&self, name: &str, dc: i32) -> Result<SessionFile, SimulatorError> {
+        let account = self.known(name)?;
+        let key = self.datacentre.accounts.foreign_key(name, dc)?;
+        Ok(self.datacentre.foreign_session_file(&account, &key))
+    }
+
+    /// Ends all authorizations of an account; gives how many there were.
+    ///
+    /// # Errors
+    /// Where there is no such account, or the state directory cannot be written.
+    pub fn revoke(&self, name: &str, why: Ended) -> Result<usize, SimulatorError> {
+        self.known(name)?;
+        Ok(self.datacentre.accounts.revoke(name, why)?)
+    }
+
+    /// Deactivates an account, bans it, or lets it be again.
+    ///
+    /// # Errors
+    /// Where there is no such account, or the state directory cannot be written.
+    pub fn set_standing(&self, name: &str, standing: Standing) -> Result<(), SimulatorError> {
+        self.known(name)?;
+        self.datacentre.accounts.change_account(name, |account| account.standing = standing)?;
+        Ok(())
+    }
+
+    fn known(&self, name: &str) -> Result<Arc<Account>, SimulatorError> {
+        self.datacentre.accounts.by_name(name).ok_or_else(|| SimulatorError::NoAccount(name.to_owned()))
+    }
+
+    /// Server salts last this many seconds from now on (an hour at first): clients have to change over.
+    pub fn set_salt_seconds(&self, seconds: u32) {
+        self.datacentre.salts.set_seconds(seconds);
+    }
+
+    /// The codes that were sent are too old from now on.
+    pub fn expire_codes(&self) {
+        self.datacentre.logins.expire_codes();
+    }
+
+    /// The next key exchanges, so many, have to try another key (`dh_gen_retry`).
+    pub fn retry_key_exchanges(&self, times: u32) {
+        self.datacentre.retry_keys(times);
     }
 
     /// The code that was sent last to this phone, digits only.
@@ -173,6 +250,35 @@ impl Simulator {
         self.datacentre.faults.clear();
     }
 
+    /// When file references expire from now on.
+    pub fn set_reference_rules(&self, rules: ReferenceRules) {
+        self.datacentre.files.set_rules(rules);
+    }
+
+    /// All file references that were told so far expire.
+    pub fn expire_references(&self) {
+        self.datacentre.files.expire();
+    }
+
+    /// Parts of files are served damaged.
+    pub fn damage(&self, request: DamageRequest) {
+        self.datacentre.files.damage(request);
+    }
+
+    /// Files are served whole again, and references no longer expire.
+    pub fn heal_files(&self) {
+        self.datacentre.files.heal();
+    }
+
+    /// Everyone who is or was in a chat or is banned from it, accounts included, in the order of joining.
+    ///
+    /// # Errors
+    /// Where there is no such chat.
+    pub fn members(&self, chat: i64) -> Result<Vec<Member>, SimulatorError> {
+        let chat = self.datacentre.world.chat(chat).ok_or(WorldError::NoChat(chat))?;
+        Ok(self.datacentre.present(chat).everyone().collect())
+    }
+
     /// Closes all connections; clients may connect again at once.
     pub fn cut(&self) {
         self.datacentre.cut();
@@ -212,11 +318,16 @@ fn reachable(bound: std::io::Result<SocketAddr>, asked: SocketAddr) -> SocketAdd
     address
 }
 
-async fn accept(listener: TcpListener, datacentre: Arc<Datacentre>) {
+/// The ids of so many datacentres.
+fn datacentres(count: u8) -> Vec<i32> {
+    if count < 2 { vec![DC_ID] } else { (1..=i32::from(count.min(5))).collect() }
+}
+
+async fn accept(listener: TcpListener, dc: i32, datacentre: Arc<Datacentre>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection::serve(stream, datacentre.clone()));
+            Ok((stream, from)) => {
+                tokio::spawn(connection::serve(stream, from.ip(), dc, datacentre.clone()));
             }
             Err(error) => {
                 tracing::warn!(error = %error, "a connection cannot be accepted");

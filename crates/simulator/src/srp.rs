@@ -82,15 +82,22 @@ impl Verifier {
     }
 }
 
-fn modulus() -> BigUint {
+/// The prime as a number.
+pub(crate) fn modulus() -> BigUint {
     BigUint::parse_bytes(PRIME.as_bytes(), 16).unwrap_or_default()
+}
+
+/// The generator as a number.
+pub(crate) fn generator() -> BigUint {
+    BigUint::from(G as u32)
 }
 
 fn padded_g() -> [u8; 256] {
     padded(&BigUint::from(G as u32))
 }
 
-fn padded(number: &BigUint) -> [u8; 256] {
+/// The number as 256 bytes.
+pub(crate) fn padded(number: &BigUint) -> [u8; 256] {
     let bytes = number.to_bytes_be();
     let mut out = [0; 256];
     let from = 256_usize.saturating_sub(bytes.len());
@@ -102,7 +109,8 @@ fn salted(data: &[u8], salt: &[u8]) -> [u8; 32] {
     sha256(&[salt, data, salt])
 }
 
-fn random<const N: usize>() -> [u8; N] {
+/// Random bytes.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::rng().fill(&mut bytes[..]);
     bytes

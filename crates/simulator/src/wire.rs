@@ -5,12 +5,15 @@
 pub(crate) mod crypto;
 pub(crate) mod framing;
 pub(crate) mod message;
+pub(crate) mod server_key;
 
 /// What a peer sent that cannot be read as MTProto; the connection ends.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
     #[error("connection: {0}")]
     Io(#[from] std::io::Error),
+    #[error("the first bytes belong to no transport")]
+    Transport,
     #[error("packet of {0} bytes is outside of what the transport allows")]
     Length(i64),
     #[error("transport sequence {got}, expected {expected}")]
@@ -27,6 +30,10 @@ pub(crate) enum WireError {
     Body(i64),
     #[error("gzip_packed cannot be unpacked: {0}")]
     Gzip(std::io::Error),
+    #[error("gzip_packed grows beyond {0} bytes")]
+    Bomb(usize),
+    #[error("a key exchange that does not hold together: {0}")]
+    KeyExchange(&'static str),
     #[error("malformed message: {0}")]
     Malformed(#[from] grammers_tl_types::deserialize::Error),
 }

@@ -5,14 +5,18 @@
 
 mod build;
 mod chat;
+pub(crate) mod content;
 mod error;
 mod export;
 mod file;
+mod files;
 mod generated;
-mod media;
+pub(crate) mod media;
+mod members;
 mod people;
 mod phrases;
 mod picture;
+mod portrait;
 mod stored;
 mod text;
 mod truth;
@@ -20,18 +24,21 @@ mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use crate::rules::Rules;
 
 pub use chat::{Chat, ChatKind};
 pub use error::WorldError;
 pub use export::Notes;
-pub use generated::{GeneratedChat, Language};
+pub use files::FileTruth;
+pub use generated::{GeneratedChat, Language, MediaMix};
+pub use members::{AdminRights, BannedRights, Member, Members, Membership, OwnRole, Role};
 pub use people::Person;
 pub use truth::{Content, Media, Truth};
 pub use wire::{marked, peers_of};
 
-/// The datacentre in which all files of the world live.
+/// The home datacentre; files live there too, unless the world says otherwise.
 pub const DC_ID: i32 = 2;
 
 /// All that exists: what a collector could see with every right.
@@ -43,6 +50,12 @@ pub struct World {
     people: BTreeMap<i64, Person>,
     /// Bytes on disk by photo or document id; generated ones are computed.
     files: HashMap<i64, PathBuf>,
+    /// SHA-256 of files that were hashed once.
+    hashes: Mutex<HashMap<i64, [u8; 32]>>,
+    /// Whether the people of generated worlds live in this one.
+    generated: bool,
+    /// The datacentres that files lie in, each in one of them; empty: all at home.
+    pub file_dcs: Vec<i32>,
     /// What loading an export could not represent or did not find.
     notes: Notes,
     /// How the server limits calls; absent: not at all.
@@ -78,17 +91,30 @@ impl World {
         self.people.get(&id)
     }
 
+    /// Anyone who exists: those of [`World::users`], and who is computed when asked for.
+    pub fn person(&self, id: i64) -> Option<Person> {
+        match self.people.get(&id) {
+            Some(person) => Some(person.clone()),
+            None => people::of_the_crowd(self.seed, id).filter(|_| self.generated),
+        }
+    }
+
+    /// Whose username this is, in any case.
+    pub fn person_named(&self, username: &str) -> Option<Person> {
+        let is_named = |person: &Person| person.username.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(username));
+        let known = self.people.values().find(|person| is_named(person)).cloned();
+        known.or_else(|| self.person(people::reader_named(username)?).filter(is_named))
+    }
+
+    /// Everyone who is or was in a chat, or is banned from it, in the order of joining; accounts that the world does not know are
+    /// the server's.
+    pub fn members(&self, chat: i64) -> Result<impl Iterator<Item = Member> + '_, WorldError> {
+        Ok(self.chat(chat).ok_or(WorldError::NoChat(chat))?.roster().iter())
+    }
+
     /// What an export held that could not be represented, counted by name; empty for generated worlds.
     pub fn notes(&self) -> &Notes {
         &self.notes
-    }
-
-    /// The bytes of a photo or document; `None` if there is no such file, or an export names it without holding it.
-    pub fn file(&self, id: i64) -> Option<Vec<u8>> {
-        match self.files.get(&id) {
-            Some(path) => std::fs::read(path).ok(),
-            None => self.chats.iter().find_map(|chat| chat.picture(id)),
-        }
     }
 
     /// Deletes messages as their author would. Gives the ids that existed until now; the chat's pts grows by their number.

@@ -8,8 +8,12 @@ mod connection;
 mod control;
 #[path = "client/faults.rs"]
 mod faults;
+#[path = "client/files.rs"]
+mod files;
 #[path = "client/history.rs"]
 mod history;
+#[path = "client/members.rs"]
+mod members;
 #[path = "client/peers.rs"]
 mod peers;
 #[path = "client/rules.rs"]

@@ -6,7 +6,6 @@ use super::full;
 use super::peers::Named;
 use super::{Caller, Failure};
 use crate::account::Sight;
-use crate::clock;
 use crate::world::{Chat, ChatKind};
 
 /// <https://core.telegram.org/method/messages.getDialogs>: a page is at most this long.
@@ -53,6 +52,7 @@ impl Caller<'_> {
                 messages.push(message);
             }
         }
+        self.stamp(&mut messages);
         let (chats, users) = named.told(self);
         Ok(if dialogs.len() == count {
             tl::types::messages::Dialogs { dialogs, messages, chats, users }.into()
@@ -80,42 +80,17 @@ impl Caller<'_> {
         call: tl::functions::channels::GetFullChannel,
     ) -> Result<tl::enums::messages::ChatFull, Failure> {
         let (chat, sight) = self.channel(&call.channel)?;
-        Ok(self.full(chat, full::channel(chat, sight)))
+        let mut told = full::channel(chat, sight);
+        self.complete(chat, &mut told);
+        Ok(self.full(chat, told, Named::default()))
     }
 
     pub(super) fn full_group(&self, call: tl::functions::messages::GetFullChat) -> Result<tl::enums::messages::ChatFull, Failure> {
         let chat = self.group(call.chat_id)?;
-        Ok(self.full(chat, full::group(chat)))
-    }
-
-    /// The caller's own membership; of others nothing is known.
-    pub(super) fn participant(
-        &self,
-        call: tl::functions::channels::GetParticipant,
-    ) -> Result<tl::enums::channels::ChannelParticipant, Failure> {
-        let (chat, sight) = self.channel(&call.channel)?;
-        let me = self.account.user_id;
-        let asks_self = match &call.participant {
-            tl::enums::InputPeer::PeerSelf => true,
-            tl::enums::InputPeer::User(user) => user.user_id == me,
-            _ => return Err(Failure::bad("PARTICIPANT_ID_INVALID")),
-        };
-        if !asks_self || !sight.member {
-            return Err(Failure::bad("USER_NOT_PARTICIPANT"));
-        }
-        let participant = tl::types::ChannelParticipantSelf {
-            via_request: false,
-            user_id: me,
-            inviter_id: me,
-            date: chat.created.min(clock::unix_now()),
-            subscription_until_date: None,
-            rank: None,
-        };
         let mut named = Named::default();
-        named.chat(chat);
-        named.user(me);
-        let (chats, users) = named.told(self);
-        Ok(tl::types::channels::ChannelParticipant { participant: participant.into(), chats, users }.into())
+        let participants = self.group_participants(chat, &mut named);
+        let photo = chat.photo.map(|photo| self.portrait(chat.id, photo, chat.created));
+        Ok(self.full(chat, full::group(chat, participants, photo), named))
     }
 
     fn group(&self, bare: i64) -> Result<&Chat, Failure> {
@@ -124,8 +99,23 @@ impl Caller<'_> {
             .ok_or_else(|| Failure::bad("CHAT_ID_INVALID"))
     }
 
-    fn full(&self, chat: &Chat, full_chat: tl::enums::ChatFull) -> tl::enums::messages::ChatFull {
-        let mut named = Named::default();
+    /// What a full channel tells of its members and its picture.
+    fn complete(&self, chat: &Chat, told: &mut tl::enums::ChatFull) {
+        let tl::enums::ChatFull::ChannelFull(told) = told else { return };
+        let is_admin = self.standing(chat).is_some_and(|own| own.is_admin());
+        let number = |members: usize| is_admin.then(|| i32::try_from(members).unwrap_or(i32::MAX));
+        told.participants_count = Some(self.member_count(chat));
+        told.can_view_participants = self.sees_members(chat);
+        told.participants_hidden = chat.hidden_members;
+        told.admins_count = number(chat.roster().admins().len());
+        told.kicked_count = number(chat.roster().banned().len());
+        told.banned_count = number(chat.roster().restricted().len());
+        if let Some(photo) = chat.photo {
+            told.chat_photo = self.portrait(chat.id, photo, chat.created);
+        }
+    }
+
+    fn full(&self, chat: &Chat, full_chat: tl::enums::ChatFull, mut named: Named) -> tl::enums::messages::ChatFull {
         named.chat(chat);
         let (chats, users) = named.told(self);
         tl::types::messages::ChatFull { full_chat, chats, users }.into()

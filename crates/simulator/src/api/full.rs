@@ -80,8 +80,12 @@ pub(super) fn channel(chat: &Chat, sight: Sight) -> tl::enums::ChatFull {
     .into()
 }
 
-/// A basic group; its participants are not told.
-pub(super) fn group(chat: &Chat) -> tl::enums::ChatFull {
+/// A basic group.
+pub(super) fn group(
+    chat: &Chat,
+    participants: tl::enums::ChatParticipants,
+    chat_photo: Option<tl::enums::Photo>,
+) -> tl::enums::ChatFull {
     tl::types::ChatFull {
         can_set_username: false,
         has_scheduled: false,
@@ -89,8 +93,8 @@ pub(super) fn group(chat: &Chat) -> tl::enums::ChatFull {
         has_welcome_messages: false,
         id: chat.bare_id(),
         about: chat.about.clone(),
-        participants: tl::types::ChatParticipantsForbidden { chat_id: chat.bare_id(), self_participant: None }.into(),
-        chat_photo: None,
+        participants,
+        chat_photo,
         notify_settings: notify_settings(),
         exported_invite: None,
         bot_info: None,
@@ -109,7 +113,7 @@ pub(super) fn group(chat: &Chat) -> tl::enums::ChatFull {
 }
 
 /// A user.
-pub(super) fn user(id: i64) -> tl::enums::UserFull {
+pub(super) fn user(id: i64, profile_photo: Option<tl::enums::Photo>) -> tl::enums::UserFull {
     tl::types::UserFull {
         blocked: false,
         phone_calls_available: false,
@@ -135,7 +139,7 @@ pub(super) fn user(id: i64) -> tl::enums::UserFull {
         about: None,
         settings: peer_settings(),
         personal_photo: None,
-        profile_photo: None,
+        profile_photo,
         fallback_photo: None,
         notify_settings: notify_settings(),
         bot_info: None,

@@ -85,17 +85,19 @@ impl Caller<'_> {
         call: tl::functions::messages::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
         let own: Vec<_> = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel()).collect();
-        let messages: Vec<_> = ids(&call.id)?
+        let mut messages: Vec<_> = ids(&call.id)?
             .into_iter()
             .map(|id| {
                 own.iter().filter(|(_, sight)| id >= sight.from).find_map(|(chat, _)| chat.message(id)).unwrap_or_else(|| empty(id))
             })
             .collect();
+        self.stamp(&mut messages);
         let (chats, users) = self.named(&messages);
         Ok(tl::types::messages::Messages { messages, topics: Vec::new(), chats, users }.into())
     }
 
-    fn messages(&self, chat: &Chat, sight: Sight, messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
+    fn messages(&self, chat: &Chat, sight: Sight, mut messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
+        self.stamp(&mut messages);
         let count = match sight.from {
             ..=1 => chat.count(),
             from => chat.ids_from(from).count(),

@@ -79,16 +79,21 @@ impl<'a> Caller<'a> {
     /// A user of the world, or one of the accounts.
     pub(super) fn user(&self, id: i64) -> Option<tl::enums::User> {
         let is_self = id == self.account.user_id;
-        let person = match self.datacentre.world.user(id) {
-            Some(person) => person.clone(),
+        let person = match self.datacentre.world.person(id) {
+            Some(person) => person,
             None => {
                 let accounts = self.datacentre.accounts.all();
                 Person::named(id, &accounts.iter().find(|account| account.user_id == id)?.name)
             }
         };
         let mut user = person.to_tl(self.account.access_hash(id), is_self);
+        if let tl::enums::User::User(tl::types::User { photo: Some(tl::enums::UserProfilePhoto::Photo(photo)), .. }) = &mut user {
+            photo.dc_id = self.datacentre.world.file_dc(photo.photo_id);
+        }
         if is_self && let tl::enums::User::User(user) = &mut user {
-            user.phone = Some(self.account.phone.clone());
+            user.bot = self.account.bot_token.is_some();
+            user.bot_info_version = user.bot.then_some(1);
+            user.phone = (!user.bot).then(|| self.account.phone.clone());
         }
         Some(user)
     }
@@ -99,6 +104,7 @@ impl<'a> Caller<'a> {
         match self.sight(chat) {
             Some(sight) => {
                 let mut told = chat.to_tl(access_hash)?;
+                self.tell_membership(chat, &mut told);
                 if let tl::enums::Chat::Channel(channel) = &mut told {
                     channel.left = !sight.member;
                 }

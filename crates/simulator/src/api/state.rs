@@ -13,18 +13,20 @@ const CHANNEL_TIMEOUT: i32 = 30;
 impl Caller<'_> {
     pub(super) fn config(&self) -> tl::enums::Config {
         let now = clock::unix_now();
-        let address = self.datacentre.address;
-        let dc = tl::types::DcOption {
-            ipv6: address.is_ipv6(),
-            media_only: false,
-            tcpo_only: false,
-            cdn: false,
-            r#static: true,
-            this_port_only: true,
-            id: DC_ID,
-            ip_address: address.ip().to_string(),
-            port: address.port().into(),
-            secret: None,
+        let option = |(id, address): (&i32, &std::net::SocketAddr)| {
+            tl::types::DcOption {
+                ipv6: address.is_ipv6(),
+                media_only: false,
+                tcpo_only: false,
+                cdn: false,
+                r#static: true,
+                this_port_only: true,
+                id: *id,
+                ip_address: address.ip().to_string(),
+                port: address.port().into(),
+                secret: None,
+            }
+            .into()
         };
         tl::types::Config {
             default_p2p_contacts: false,
@@ -35,8 +37,8 @@ impl Caller<'_> {
             date: now,
             expires: now.saturating_add(CONFIG_SECONDS),
             test_mode: false,
-            this_dc: DC_ID,
-            dc_options: vec![dc.into()],
+            this_dc: self.origin.dc,
+            dc_options: self.datacentre.addresses.iter().map(option).collect(),
             dc_txt_domain_name: String::new(),
             chat_size_max: 200,
             megagroup_size_max: 200_000,
@@ -79,7 +81,7 @@ impl Caller<'_> {
     }
 
     pub(super) fn nearest_dc(&self) -> tl::enums::NearestDc {
-        tl::types::NearestDc { country: "NL".to_owned(), this_dc: DC_ID, nearest_dc: DC_ID }.into()
+        tl::types::NearestDc { country: "NL".to_owned(), this_dc: self.origin.dc, nearest_dc: DC_ID }.into()
     }
 
     /// Private chats and basic groups share the account's pts.

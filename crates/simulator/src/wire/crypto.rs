@@ -15,7 +15,7 @@ pub(crate) const KEY_LEN: usize = 256;
 const FROM_CLIENT: usize = 0;
 const FROM_SERVER: usize = 8;
 /// Key id and message key, in the clear before the encrypted part.
-const HEADER_LEN: usize = 24;
+pub(crate) const HEADER_LEN: usize = 24;
 
 /// An authorization key and its id.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::chat::{Chat, ChatKind, Source};
 use super::generated::{Generated, GeneratedChat, Numbering};
-use super::{Notes, World, people, text};
+use super::{Notes, World, people, portrait, text};
 use crate::rules::Rules;
 
 /// Ids of generated chats without one of their own begin here, without the mark.
@@ -22,6 +22,9 @@ impl World {
             people: BTreeMap::new(),
             files: HashMap::new(),
             notes: Notes::default(),
+            hashes: std::sync::Mutex::default(),
+            generated: false,
+            file_dcs: Vec::new(),
             rules: None,
             me: people::ME,
         }
@@ -62,6 +65,7 @@ impl World {
         for (id, person) in people::everyone(self.seed) {
             self.people.entry(id).or_insert(person);
         }
+        self.generated = true;
         let generated = Generated::new(self.seed, id, &wanted);
         let mut chat = Chat::new(id, wanted.kind, wanted.title, Source::Generated(generated));
         chat.username = wanted.username;
@@ -74,6 +78,10 @@ impl World {
                 wanted.members.unwrap_or_else(|| i32::try_from(made_up).unwrap_or(i32::MAX))
             }
         };
+        chat.people(&wanted.membership);
+        if chat.kind != ChatKind::Private {
+            chat.photo = Some(portrait::of_chat(chat.kind, chat.bare_id(), 0));
+        }
         if chat.kind == ChatKind::Private {
             let mut person = super::Person::named(id, &chat.title);
             person.username.clone_from(&chat.username);
@@ -87,6 +95,12 @@ impl World {
     /// The same world, limiting calls.
     pub fn under(mut self, rules: Rules) -> World {
         self.rules = Some(rules);
+        self
+    }
+
+    /// The same world with its files spread over these datacentres.
+    pub fn files_in(mut self, datacentres: impl IntoIterator<Item = i32>) -> World {
+        self.file_dcs = datacentres.into_iter().collect();
         self
     }
 

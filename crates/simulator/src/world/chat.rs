@@ -5,9 +5,11 @@ use std::sync::{OnceLock, RwLock};
 
 use grammers_tl_types as tl;
 
+use super::content::Content;
 use super::generated::{Generated, Numbering};
+use super::members::{Base, Members, Membership};
 use super::stored::Stored;
-use super::{DC_ID, wire};
+use super::{DC_ID, picture, wire};
 
 /// What a chat is, as far as ids and rights differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -50,9 +52,12 @@ pub struct Chat {
     pub created: i32,
     /// How many members it claims.
     pub members: i32,
+    /// Whether only administrators see who is in it.
+    pub hidden_members: bool,
     /// The chat's picture, a file of the world.
     pub photo: Option<i64>,
     source: Source,
+    roster: OnceLock<Members>,
     changes: RwLock<Changes>,
     alive: OnceLock<usize>,
 }
@@ -83,8 +88,10 @@ impl Chat {
             about: String::new(),
             created,
             members: 0,
+            hidden_members: false,
             photo: None,
             source,
+            roster: OnceLock::new(),
             changes: RwLock::default(),
             alive: OnceLock::new(),
         }
@@ -182,9 +189,12 @@ impl Chat {
     /// The chat as a list of chats tells it; `None` for a private chat (that is a user).
     pub fn to_tl(&self, access_hash: i64) -> Option<tl::enums::Chat> {
         let photo = match self.photo {
-            Some(photo_id) => {
-                tl::enums::ChatPhoto::Photo(tl::types::ChatPhoto { has_video: false, photo_id, stripped_thumb: None, dc_id: DC_ID })
-            }
+            Some(photo_id) => tl::enums::ChatPhoto::Photo(tl::types::ChatPhoto {
+                has_video: false,
+                photo_id,
+                stripped_thumb: Some(picture::stripped(photo_id as u64)),
+                dc_id: DC_ID,
+            }),
             None => tl::enums::ChatPhoto::Empty,
         };
         match self.kind {
@@ -194,11 +204,31 @@ impl Chat {
         }
     }
 
-    /// Bytes of a generated photo of this chat.
-    pub(super) fn picture(&self, photo: i64) -> Option<Vec<u8>> {
+    /// What a generated file of this chat holds, or a preview of it.
+    pub(super) fn content(&self, file: i64, thumb: &str) -> Option<Content> {
         match &self.source {
-            Source::Generated(generated) => generated.picture(photo).filter(|(id, _)| self.exists(*id)).map(|(_, bytes)| bytes),
+            Source::Generated(generated) => {
+                generated.content(file, thumb).filter(|(id, _)| self.exists(*id)).map(|(_, content)| content)
+            }
             Source::Stored(_) => None,
+        }
+    }
+
+    /// Who is in the chat, and who may not be.
+    pub fn roster(&self) -> &Members {
+        self.roster.get_or_init(|| Members::new(Base::told_by(self)))
+    }
+
+    /// How many are in it now.
+    pub fn member_count(&self) -> i32 {
+        i32::try_from(self.roster().count()).unwrap_or(i32::MAX)
+    }
+
+    /// Takes the computed members; a chat that is not generated has those that its messages tell of.
+    pub(super) fn people(&mut self, plan: &Membership) {
+        self.hidden_members = plan.hidden;
+        if let Source::Generated(generated) = &self.source {
+            self.roster = Members::new(Base::Computed(generated.crowd(self.members, plan))).into();
         }
     }
 

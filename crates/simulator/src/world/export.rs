@@ -4,19 +4,21 @@
 
 mod action;
 mod attachment;
+mod buttons;
 mod fields;
 mod message;
+mod poll;
+mod reading;
+mod repair;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::chat::{Chat, ChatKind, Source};
-use super::stored::Stored;
+use super::chat::ChatKind;
 use super::{Person, World, WorldError, people};
 
 /// What an export held that the world lacks, or tells differently: a count for each kind.
@@ -59,37 +61,14 @@ impl fmt::Display for Notes {
     }
 }
 
-/// `result.json`: an account has `chats` (and `left_chats`), a single chat has `messages`.
-#[derive(Debug, Deserialize)]
-struct Export {
-    personal_information: Option<Map<String, Value>>,
-    chats: Option<List>,
-    left_chats: Option<List>,
-    #[serde(flatten)]
-    single: ChatExport,
-}
-
-#[derive(Debug, Deserialize)]
-struct List {
-    #[serde(default)]
-    list: Vec<ChatExport>,
-}
-
-#[derive(Debug, Deserialize)]
-struct ChatExport {
-    name: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    id: Option<i64>,
-    messages: Option<Vec<Map<String, Value>>>,
-}
-
 /// What loading gathers beside the chats.
 struct Loading {
     folder: PathBuf,
     /// The user whose export it is.
     me: i64,
     people: BTreeMap<i64, Person>,
+    /// The id of the first user met under a name.
+    by_name: HashMap<String, i64>,
     files: HashMap<i64, PathBuf>,
     notes: Notes,
 }
@@ -98,30 +77,17 @@ impl World {
     /// Loads `result.json` of a folder that Telegram Desktop exported (machine-readable JSON), or that file itself.
     pub fn from_export(path: &Path) -> Result<World, WorldError> {
         let file = if path.is_dir() { path.join("result.json") } else { path.to_owned() };
-        let bytes = std::fs::read(&file).map_err(|source| WorldError::Unreadable { path: file.clone(), source })?;
-        let export: Export = serde_json::from_slice(&bytes).map_err(|error| WorldError::Json {
-            path: file.clone(),
-            line: error.line(),
-            column: error.column(),
-            problem: problem(&error),
-        })?;
-        drop(bytes);
         let folder = file.parent().unwrap_or(Path::new(".")).to_owned();
-        let mut loading =
-            Loading { folder, me: people::ME, people: BTreeMap::new(), files: HashMap::new(), notes: Notes::default() };
-        loading.owner(export.personal_information.as_ref());
-        let lists = export.chats.into_iter().chain(export.left_chats).flat_map(|list| list.list);
-        let single = export.single.messages.is_some().then_some(export.single);
-        let mut chats: Vec<Chat> = Vec::new();
-        for told in lists.chain(single) {
-            if let Some(chat) = loading.chat(told) {
-                if chats.iter().any(|other| other.id == chat.id) {
-                    loading.notes.add("chat told twice");
-                } else {
-                    chats.push(chat);
-                }
-            }
-        }
+        let mut loading = Loading {
+            folder,
+            me: people::ME,
+            people: BTreeMap::new(),
+            by_name: HashMap::new(),
+            files: HashMap::new(),
+            notes: Notes::default(),
+        };
+        loading.owner(&Map::new());
+        let chats = reading::chats(&file, &mut loading)?;
         if chats.is_empty() {
             return Err(WorldError::NoChats { path: file });
         }
@@ -132,63 +98,68 @@ impl World {
     }
 }
 
-/// serde_json's words without its own " at line … column …", which the error tells in front.
-fn problem(error: &serde_json::Error) -> String {
-    let told = error.to_string();
-    let end = told.rfind(" at line ").unwrap_or(told.len());
-    if error.is_eof() { format!("the file ends too early ({})", &told[..end]) } else { told[..end].to_owned() }
-}
-
 impl Loading {
-    fn owner(&mut self, told: Option<&Map<String, Value>>) {
-        let text = |name: &str| told.and_then(|told| told.get(name)).and_then(Value::as_str).unwrap_or_default();
+    /// The user whose export it is; nothing is told of them in the export of a single chat.
+    fn owner(&mut self, told: &Map<String, Value>) {
+        let text = |name: &str| told.get(name).and_then(Value::as_str).unwrap_or_default();
         let first = if text("first_name").is_empty() { "Keeper" } else { text("first_name") };
         let mut person = Person::named(self.me, first);
-        if let Some(id) = told.and_then(|told| told.get("user_id")).and_then(Value::as_i64) {
+        if let Some(id) = told.get("user_id").and_then(Value::as_i64) {
+            self.people.remove(&self.me);
             (person.id, self.me) = (id, id);
         }
         person.last_name = Some(text("last_name").to_owned()).filter(|name| !name.is_empty());
         person.username = Some(text("username").trim_start_matches('@').to_owned()).filter(|name| !name.is_empty());
+        self.by_name.entry([text("first_name"), text("last_name")].join(" ").trim().to_owned()).or_insert(person.id);
         self.people.insert(person.id, person);
+        let known = ["user_id", "first_name", "last_name", "username"];
+        for name in told.keys().filter(|name| !known.contains(&name.as_str())) {
+            self.notes.add(format!("`{name}` of the account"));
+        }
     }
 
-    fn chat(&mut self, told: ChatExport) -> Option<Chat> {
-        let (Some(bare), Some(messages)) = (told.id, told.messages) else {
-            self.notes.add("chat without id or messages");
-            return None;
-        };
-        let kind = match told.kind.as_deref().unwrap_or_default() {
-            "public_channel" | "private_channel" => ChatKind::Channel,
-            "public_supergroup" | "private_supergroup" => ChatKind::Supergroup,
-            "private_group" => ChatKind::Group,
-            "personal_chat" | "bot_chat" | "saved_messages" | "replies" | "verify_codes" => ChatKind::Private,
-            other => {
-                self.notes.add(format!("chat of kind `{other}`"));
-                return None;
+    /// `contacts`: those with an id are users of the world.
+    fn contacts(&mut self, told: Value) {
+        for contact in entries(&told) {
+            let text = |name: &str| contact.get(name).and_then(Value::as_str).unwrap_or_default();
+            match contact.get("user_id").and_then(Value::as_i64) {
+                Some(id) => self.meet(id, Some(format!("{} {}", text("first_name"), text("last_name")).trim())),
+                None => self.notes.add("contact without a user's id"),
             }
-        };
-        let bare = if told.kind.as_deref() == Some("saved_messages") { self.me } else { bare };
-        let id = kind.marked(bare);
-        let title = told.name.unwrap_or_else(|| {
-            self.notes.add("chat without a name (deleted account)");
-            "Deleted Account".to_owned()
-        });
-        let mut kept = Vec::with_capacity(messages.len());
-        for message in messages {
-            kept.extend(message::read(self, id, kind, message));
+            if !text("phone_number").is_empty() {
+                self.notes.add("phone number and date of a contact");
+            }
         }
+    }
+
+    /// A part of an account's export that is no chat: sessions, stories, profile pictures and others.
+    fn other_part(&mut self, name: &str, told: &Value) {
+        let is_list = told.is_array() || told.get("list").is_some();
+        let count = if is_list { entries(told).len() } else { 1 };
+        self.notes.add_many(format!("entry of `{name}`"), count as u64);
+    }
+
+    /// The partner of a private chat is a user.
+    fn met_in(&mut self, id: i64, kind: ChatKind, title: &str, bot: bool) {
         if kind == ChatKind::Private {
-            let person = self.people.entry(id).or_insert_with(|| Person::named(id, &title));
-            person.bot |= told.kind.as_deref() == Some("bot_chat");
+            let person = self.people.entry(id).or_insert_with(|| Person::named(id, title));
+            person.bot |= bot;
+            self.by_name.entry(title.to_owned()).or_insert(id);
         }
-        let (stored, left_out) = Stored::new(kept);
-        self.notes.add_many("message told twice", left_out.doubled);
-        self.notes.add_many("message that Telegram's schema cannot tell", left_out.unreadable);
-        let mut chat = Chat::new(id, kind, title, Source::Stored(stored));
-        chat.photo = message::last_chat_photo(&chat);
-        // An export does not say how many there are.
-        chat.members = if kind == ChatKind::Private { 2 } else { 1 };
-        Some(chat)
+    }
+
+    /// The user whose full name this is, if the export told of one so far.
+    fn named(&self, name: &str) -> Option<i64> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Names what was not read of an object.
+    fn left_over(&mut self, within: &str, fields: &fields::Fields) {
+        for (name, value) in &fields.0 {
+            if !value.is_null() {
+                self.notes.add(format!("{within} `{name}`"));
+            }
+        }
     }
 
     /// Notes a user by the name that the export shows.
@@ -199,8 +170,14 @@ impl Loading {
         let person = self.people.entry(id).or_insert_with(|| Person { deleted: true, ..Person::named(id, "") });
         if let Some(name) = name.filter(|name| !name.is_empty() && person.deleted) {
             *person = Person::named(id, name);
+            self.by_name.entry(name.to_owned()).or_insert(id);
         }
     }
+}
+
+/// The entries of a part: those of its `list`, or its own if it is a list.
+fn entries(part: &Value) -> &[Value] {
+    part.get("list").unwrap_or(part).as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::chat::ChatKind;
-use super::generated::{GeneratedChat, Language};
-use super::{World, WorldError};
+use super::generated::{GeneratedChat, Language, MediaMix};
+use super::{Membership, OwnRole, World, WorldError};
 use crate::rules::Rules;
 
 #[derive(Debug, Deserialize)]
@@ -16,6 +16,8 @@ struct WorldFile {
     seed: u64,
     export: Option<PathBuf>,
     rules: Option<Rules>,
+    #[serde(default)]
+    files: FilesEntry,
     #[serde(default)]
     chat: Vec<ChatEntry>,
 }
@@ -35,6 +37,27 @@ struct ChatEntry {
     #[serde(default)]
     languages: Vec<Language>,
     members: Option<i32>,
+    /// Administrators, the creator included.
+    admins: Option<u32>,
+    #[serde(default)]
+    restricted: u32,
+    #[serde(default)]
+    banned: u32,
+    #[serde(default)]
+    hidden_members: bool,
+    /// What the world's own user is in it.
+    #[serde(default)]
+    role: OwnRole,
+    #[serde(default)]
+    media: MediaMix,
+}
+
+/// Where files lie.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FilesEntry {
+    #[serde(default)]
+    datacentres: Vec<i32>,
 }
 
 impl World {
@@ -70,6 +93,10 @@ impl World {
             world = world.with(chat);
         }
         world.rules = file.rules;
+        if let Some(dc) = file.files.datacentres.iter().find(|dc| !(1..=5).contains(*dc)) {
+            return Err(impossible(format!("`[files]`: there is no datacentre {dc}, only 1 to 5")));
+        }
+        world.file_dcs = file.files.datacentres;
         Ok(world)
     }
 }
@@ -82,6 +109,12 @@ impl ChatEntry {
         }
         if !(0.0..=1.0).contains(&self.deleted) {
             return Err(format!("{here}: `deleted` is a share between 0 and 1, not {}", self.deleted));
+        }
+        if let Some(problem) = self.media.problem() {
+            return Err(format!("{here}: `media`: {problem}"));
+        }
+        if let Some(members) = self.members.filter(|members| !(0..=1_000_000).contains(members)) {
+            return Err(format!("{here}: `members` is between 0 and 1,000,000, not {members}"));
         }
         let id = match self.id {
             // Without the mark, as Telegram's own schema has it.
@@ -105,6 +138,14 @@ impl ChatEntry {
             deleted: self.deleted,
             languages: self.languages,
             members: self.members,
+            membership: Membership {
+                admins: self.admins,
+                restricted: self.restricted,
+                banned: self.banned,
+                hidden: self.hidden_members,
+                role: self.role,
+            },
+            media: self.media,
         })
     }
 }
@@ -142,6 +183,34 @@ mod tests {
         assert_eq!(world.chats().iter().map(|chat| chat.title.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(world.users().len() > 100, "the generated chat's authors are there");
         assert!(with("group").expect_err("is refused").to_string().contains("only channels and supergroups"));
+    }
+
+    #[test]
+    fn members_and_files_are_set_in_the_world_file() {
+        let folder = crate::world::tests::folder("settings");
+        let path = folder.join("w.toml");
+        let text = "[files]\ndatacentres = [2, 4]\n[[chat]]\nkind = \"supergroup\"\ntitle = \"a\"\nmessages = 50\nmembers = 90\n\
+                    admins = 4\nrestricted = 2\nbanned = 3\nhidden_members = true\nrole = \"admin\"\n\
+                    media = { photos = 0.0, documents = 1.0, document_bytes = [9, 9], stickers = 0, voices = 0, videos = 0, animations = 0 }\n";
+        std::fs::write(&path, text).expect("writes");
+        let world = World::from_toml(&path).expect("is valid");
+        let chat = &world.chats()[0];
+        let roster = chat.roster();
+        assert_eq!((roster.count(), roster.admins().len(), roster.restricted().len(), roster.banned().len()), (90, 4, 2, 3));
+        assert!(chat.hidden_members && roster.get(world.me).is_some_and(|me| me.is_admin()));
+        let files: Vec<_> = world.files(chat.id).expect("the chat").collect();
+        assert!(files.len() > 40 && files.iter().all(|file| file.size == 9));
+        assert_eq!(files.iter().map(|file| file.dc).collect::<std::collections::BTreeSet<_>>(), [2, 4].into());
+        let told = |text: &str| {
+            std::fs::write(&path, text).expect("writes");
+            World::from_toml(&path).expect_err("is refused").to_string()
+        };
+        assert!(
+            told("[files]\ndatacentres = [9]\n[[chat]]\nkind = \"group\"\ntitle = \"a\"\nmessages = 5\n")
+                .contains("no datacentre 9")
+        );
+        let sum = "[[chat]]\nkind = \"group\"\ntitle = \"a\"\nmessages = 5\nmedia = { photos = 0.9, videos = 0.9 }\n";
+        assert!(told(sum).contains("so does their sum"));
     }
 
     #[test]

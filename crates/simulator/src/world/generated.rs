@@ -1,13 +1,18 @@
 //! A chat whose messages are computed from (seed, chat, id) when asked for: a million of them need no memory.
 
+mod attached;
 mod compose;
 
 use grammers_tl_types as tl;
 use serde::{Deserialize, Serialize};
 
 use super::chat::ChatKind;
+use super::content::Content;
+use super::members::{Crowd, Membership};
+use super::people;
 use super::text::mix;
-use super::{people, picture};
+
+pub use attached::MediaMix;
 
 /// The newest possible generated message: 2026-01-01T00:00:00Z.
 const END: i32 = 1_767_225_600;
@@ -70,6 +75,10 @@ pub struct GeneratedChat {
     pub languages: Vec<Language>,
     /// How many members it claims; absent: made up.
     pub members: Option<i32>,
+    /// Who they are.
+    pub membership: Membership,
+    /// How many messages carry files, and how large ones.
+    pub media: MediaMix,
 }
 
 impl GeneratedChat {
@@ -85,7 +94,27 @@ impl GeneratedChat {
             deleted: 0.0,
             languages: Vec::new(),
             members: None,
+            membership: Membership::default(),
+            media: MediaMix::default(),
         }
+    }
+
+    /// The same with so many members.
+    pub fn members(mut self, members: i32) -> Self {
+        self.members = Some(members);
+        self
+    }
+
+    /// The same with these people among its members.
+    pub fn membership(mut self, membership: Membership) -> Self {
+        self.membership = membership;
+        self
+    }
+
+    /// The same with files in these shares of its messages.
+    pub fn media(mut self, media: MediaMix) -> Self {
+        self.media = media;
+        self
     }
 
     /// The same with a share of its ids deleted.
@@ -119,6 +148,7 @@ pub(super) struct Generated {
     messages: i32,
     deleted: f64,
     languages: Vec<Language>,
+    media: MediaMix,
     pub numbering: Numbering,
 }
 
@@ -133,6 +163,7 @@ impl Generated {
             messages: wanted.messages.max(0),
             deleted: wanted.deleted,
             languages,
+            media: wanted.media.clone(),
             numbering: Numbering { first: 1, step: 1 },
         }
     }
@@ -191,19 +222,15 @@ impl Generated {
         self.exists(id).then(|| compose::message(self, id))
     }
 
-    /// The message that holds a generated photo or document, and the bytes of it.
-    pub fn picture(&self, file: i64) -> Option<(i32, Vec<u8>)> {
+    /// The message that holds a generated file, and what the file holds: itself, or a preview by its kind.
+    pub fn content(&self, file: i64, thumb: &str) -> Option<(i32, Content)> {
         let id = i32::try_from(file & 0xffff_ffff).ok()?;
-        if !self.exists(id) {
-            return None;
-        }
-        if file == self.file_id(id, compose::PHOTO) {
-            compose::has_photo(self, id).then(|| (id, picture::jpeg(self.roll(id, compose::PHOTO))))
-        } else if file == self.file_id(id, compose::DOCUMENT) {
-            compose::document(self, id).map(|text| (id, text.into_bytes()))
-        } else {
-            None
-        }
+        if self.exists(id) { attached::content(self, id, file, thumb).map(|content| (id, content)) } else { None }
+    }
+
+    /// The chat's members; it was made when its first message was.
+    pub fn crowd(&self, present: i32, plan: &Membership) -> Crowd {
+        Crowd::new(self.seed, self.chat, present, plan, (self.date(self.numbering.first), END))
     }
 
     /// The id of a file in message `id`: says the chat and the message, so that nothing need be remembered.
@@ -329,8 +356,18 @@ mod tests {
                 continue;
             };
             let Some(tl::enums::Photo::Photo(photo)) = media.photo else { panic!("a photo without photo") };
-            let [tl::enums::PhotoSize::Size(size)] = &photo.sizes[..] else { panic!("one size") };
-            assert_eq!(world.file(photo.id).map(|bytes| bytes.len()), usize::try_from(size.size).ok());
+            for size in &photo.sizes {
+                let (kind, bytes) = match size {
+                    tl::enums::PhotoSize::Size(size) => (&size.r#type, size.size),
+                    tl::enums::PhotoSize::Progressive(size) => (&size.r#type, *size.sizes.last().expect("steps")),
+                    _ => continue,
+                };
+                let content = world.content(photo.id, kind).expect("each size is there");
+                assert_eq!(content.whole().map(|bytes| bytes.len()), usize::try_from(bytes).ok());
+                if Some(size) == photo.sizes.last() {
+                    assert_eq!(world.file(photo.id), content.whole());
+                }
+            }
             photos += 1;
         }
         assert!(photos > 20, "{photos}");

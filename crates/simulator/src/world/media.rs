@@ -3,28 +3,55 @@
 use grammers_tl_types as tl;
 use tl::enums::DocumentAttribute as Attribute;
 
-use super::DC_ID;
 use super::text::mix;
+use super::{DC_ID, picture};
 
 /// A number for a photo's or document's access hash and file reference: stable, and not its id.
-fn secret(id: i64) -> i64 {
+pub(crate) fn secret(id: i64) -> i64 {
     mix(0x5ec7, id.unsigned_abs(), 0, 9) as i64
 }
 
 /// A photo in one size.
 pub(super) fn photo(id: i64, date: i32, size: PhotoSize) -> tl::enums::Photo {
     let size = tl::types::PhotoSize { r#type: "x".to_owned(), w: size.width, h: size.height, size: size.bytes };
+    photo_in_sizes(id, date, vec![size.into()])
+}
+
+/// A photo in all of its sizes, the smallest first.
+pub(super) fn photo_in_sizes(id: i64, date: i32, sizes: Vec<tl::enums::PhotoSize>) -> tl::enums::Photo {
     tl::types::Photo {
         has_stickers: false,
         id,
         access_hash: secret(id),
         file_reference: reference(id),
         date,
-        sizes: vec![size.into()],
+        sizes,
         video_sizes: None,
         dc_id: DC_ID,
     }
     .into()
+}
+
+/// A computed picture's size.
+pub(super) fn size(size: &picture::Size) -> tl::enums::PhotoSize {
+    let (r#type, w, h) = (size.kind.to_owned(), size.width, size.height);
+    if size.steps.is_empty() {
+        tl::types::PhotoSize { r#type, w, h, size: size.bytes }.into()
+    } else {
+        tl::types::PhotoSizeProgressive { r#type, w, h, sizes: size.steps.clone() }.into()
+    }
+}
+
+/// The tiny picture that is sent along.
+pub(super) fn stripped(number: u64) -> tl::enums::PhotoSize {
+    tl::types::PhotoStrippedSize { r#type: "i".to_owned(), bytes: picture::stripped(number) }.into()
+}
+
+/// A sticker's outline (<https://core.telegram.org/api/files#vector-thumbnails>).
+pub(super) fn outline(number: u64) -> tl::enums::PhotoSize {
+    // Bytes below 192 are numbers: relative curves in six of them.
+    let bytes = (0..24).map(|at| (mix(number, at, 0, 10) % 120) as u8).collect();
+    tl::types::PhotoPathSize { r#type: "j".to_owned(), bytes }.into()
 }
 
 /// Measures of a photo: pixels and bytes.
@@ -53,8 +80,13 @@ pub(super) struct File {
 }
 
 impl File {
-    /// The file as a message's media.
+    /// The file as a message's media, without previews.
     pub fn media(self) -> tl::enums::MessageMedia {
+        self.media_with(None)
+    }
+
+    /// The file as a message's media.
+    pub fn media_with(self, thumbs: Option<Vec<tl::enums::PhotoSize>>) -> tl::enums::MessageMedia {
         let video = self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Video(_)))
             && !self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Animated));
         let round = self.attributes.iter().any(|attribute| matches!(attribute, Attribute::Video(video) if video.round_message));
@@ -66,7 +98,7 @@ impl File {
             date: self.date,
             mime_type: self.mime_type,
             size: self.bytes,
-            thumbs: None,
+            thumbs,
             video_thumbs: None,
             dc_id: DC_ID,
             attributes: self.attributes,
@@ -87,10 +119,20 @@ impl File {
     }
 }
 
-fn reference(id: i64) -> Vec<u8> {
+/// The file reference that the world itself tells; the server gives each account its own.
+pub(crate) fn reference(id: i64) -> Vec<u8> {
     let mut reference = vec![1];
     reference.extend(secret(id).rotate_left(17).to_be_bytes());
     reference
+}
+
+/// A number that only who knows the secret can give for these bytes about a file; not cryptography, but no client guesses it.
+pub(crate) fn seal(secret: i64, file: i64, bytes: &[u8]) -> u64 {
+    let key = mix(secret as u64, file.unsigned_abs(), bytes.len() as u64, 13);
+    bytes.chunks(8).fold(key, |sealed, chunk| {
+        let word = chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        mix(sealed, word, 0, 13)
+    })
 }
 
 pub(super) fn file_name(name: &str) -> Attribute {
@@ -118,6 +160,14 @@ pub(super) fn video(round_message: bool, seconds: f64, w: i32, h: i32) -> Attrib
 
 pub(super) fn audio(voice: bool, seconds: i32, title: Option<String>, performer: Option<String>) -> Attribute {
     tl::types::DocumentAttributeAudio { voice, duration: seconds, title, performer, waveform: None }.into()
+}
+
+/// A voice message of a length in seconds; the waveform is 100 numbers of 5 bits
+/// (<https://core.telegram.org/constructor/documentAttributeAudio>).
+pub(super) fn voice(seconds: i32, number: u64) -> Attribute {
+    let waveform = (0..8).flat_map(|at| mix(number, at, 0, 11).to_le_bytes()).take(63).collect();
+    tl::types::DocumentAttributeAudio { voice: true, duration: seconds, title: None, performer: None, waveform: Some(waveform) }
+        .into()
 }
 
 pub(super) fn sticker(emoji: &str) -> Attribute {

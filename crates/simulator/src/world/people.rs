@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use grammers_tl_types as tl;
 
+use super::portrait;
 use super::text::mix;
 
 /// One user.
@@ -17,12 +18,43 @@ pub struct Person {
     pub bot: bool,
     /// A deleted account: no name any more.
     pub deleted: bool,
+    /// In the address book of whoever looks at this world.
+    pub contact: bool,
+    /// How many profile photos there are, the newest first.
+    pub photos: u8,
 }
 
 impl Person {
     /// A user with a name only.
     pub fn named(id: i64, first_name: &str) -> Self {
-        Person { id, first_name: first_name.to_owned(), last_name: None, username: None, bot: false, deleted: false }
+        Person {
+            id,
+            first_name: first_name.to_owned(),
+            last_name: None,
+            username: None,
+            bot: false,
+            deleted: false,
+            contact: false,
+            photos: 0,
+        }
+    }
+
+    /// The ids of the profile photos, the newest first; a deleted account has none.
+    pub fn photo_ids(&self) -> impl Iterator<Item = i64> + use<> {
+        let (id, count) = (self.id, if self.deleted { 0 } else { self.photos });
+        (0..count).rev().map(move |at| portrait::of_user(id, at))
+    }
+
+    /// Whether a search for members finds this person: a word of the name, or the username, begins with the query
+    /// (<https://core.telegram.org/constructor/channelParticipantsSearch>).
+    pub fn is_found_by(&self, query: &str) -> bool {
+        let query = query.trim().trim_start_matches('@').to_lowercase();
+        let begins = |word: &str| word.to_lowercase().starts_with(&query);
+        let names = [Some(&self.first_name), self.last_name.as_ref()].into_iter().flatten();
+        query.is_empty()
+            || !self.deleted
+                && (names.clone().any(|name| begins(name) || name.split_whitespace().any(begins))
+                    || self.username.as_deref().is_some_and(begins))
     }
 
     /// The user as an answer's `users` tells them.
@@ -30,7 +62,7 @@ impl Person {
         let told = !self.deleted;
         tl::types::User {
             is_self,
-            contact: false,
+            contact: self.contact && !is_self,
             mutual_contact: false,
             deleted: self.deleted,
             bot: self.bot,
@@ -65,7 +97,7 @@ impl Person {
             last_name: self.last_name.clone().filter(|_| told),
             username: self.username.clone().filter(|_| told),
             phone: None,
-            photo: None,
+            photo: self.photo_ids().next().map(portrait::of_profile),
             status: None,
             bot_info_version: self.bot.then_some(1),
             restriction_reason: None,
@@ -139,6 +171,59 @@ fn name(seed: u64, n: u64) -> (&'static str, &'static str) {
     (first.0, last.1)
 }
 
+/// People who are in chats, but write nothing, have the ids from this one on.
+const CROWD: i64 = 5_400_000_000;
+
+/// How many of them there are.
+pub(super) const CROWD_COUNT: u64 = 10_000_000;
+
+/// The id of the n-th of the crowd.
+pub(super) fn reader(n: u64) -> i64 {
+    CROWD + i64::try_from(n % CROWD_COUNT).unwrap_or(0)
+}
+
+/// Which of the crowd has this id.
+pub(super) fn reader_number(id: i64) -> Option<u64> {
+    u64::try_from(id.checked_sub(CROWD)?).ok().filter(|n| *n < CROWD_COUNT)
+}
+
+/// Which author has this id.
+pub(super) fn author_number(id: i64) -> Option<u64> {
+    u64::try_from(id.checked_sub(AUTHORS)?).ok().filter(|n| *n < AUTHOR_COUNT)
+}
+
+const READER: &str = "harbour_reader_";
+
+/// One of the crowd, by id: computed, so that a hundred thousand members cost nothing.
+pub(super) fn of_the_crowd(seed: u64, id: i64) -> Option<Person> {
+    let n = reader_number(id)?;
+    let roll = mix(seed, n, 2, 78);
+    let (first, _) = NAMES[(roll % NAMES.len() as u64) as usize];
+    let (_, last) = NAMES[((roll >> 8) % NAMES.len() as u64) as usize];
+    let bot = (roll >> 16).is_multiple_of(400);
+    Some(Person {
+        last_name: (!last.is_empty()).then(|| last.to_owned()),
+        username: match (roll >> 24) % 3 {
+            _ if bot => Some(format!("{READER}{n}_bot")),
+            0 => None,
+            _ => Some(format!("{READER}{n}")),
+        },
+        bot,
+        deleted: !bot && (roll >> 32).is_multiple_of(50),
+        contact: !bot && (roll >> 40).is_multiple_of(40),
+        photos: ((roll >> 48) % 3) as u8,
+        ..Person::named(id, first)
+    })
+}
+
+/// Whom of the crowd a username may belong to.
+pub(super) fn reader_named(username: &str) -> Option<i64> {
+    let lower = username.to_ascii_lowercase();
+    let rest = lower.strip_prefix(READER)?;
+    let n: u64 = rest.strip_suffix("_bot").unwrap_or(rest).parse().ok()?;
+    (n < CROWD_COUNT).then(|| reader(n))
+}
+
 /// All authors of a generated world, and the user who looks at it.
 pub(super) fn everyone(seed: u64) -> BTreeMap<i64, Person> {
     let mut people: BTreeMap<i64, Person> = (0..AUTHOR_COUNT)
@@ -150,6 +235,8 @@ pub(super) fn everyone(seed: u64) -> BTreeMap<i64, Person> {
             person.username = (n % 3 != 2).then(|| format!("harbour_voice_{n}"));
             person.bot = n % 53 == 52;
             person.deleted = n % 41 == 40;
+            person.contact = n % 10 == 3;
+            person.photos = (mix(seed, n, 3, 79) % 4) as u8;
             if person.bot {
                 person.username = Some(format!("harbour_{n}_bot"));
             }

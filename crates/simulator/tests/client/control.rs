@@ -18,6 +18,29 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The body of a control port's answer to a GET.
+pub(super) async fn get(simulator: &Simulator, path: &str) -> String {
+    request(simulator, &format!("GET {path} HTTP/1.0\r\n\r\n")).await
+}
+
+/// The body of a control port's answer to a JSON POST.
+pub(super) async fn post(simulator: &Simulator, path: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+    request(simulator, &(head + body)).await
+}
+
+async fn request(simulator: &Simulator, request: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address = simulator.control_url().replace("http://", "");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("answers");
+    let answer = text(&answer);
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).expect("an HTTP answer")
+}
+
 struct Folder(PathBuf);
 
 impl Folder {

@@ -3,6 +3,8 @@ use grammers_tl_types as tl;
 use super::*;
 use crate::world::{Content, Media, tests::folder};
 
+mod shapes;
+
 fn load(name: &str, json: &str) -> Result<World, WorldError> {
     let folder = folder(name);
     std::fs::write(folder.join("result.json"), json).expect("writes");

@@ -1,5 +1,6 @@
 //! Text of an export: a string, or a list of strings and marked pieces.
 
+use grammers_tl_types as tl;
 use serde_json::Value;
 
 use super::Notes;
@@ -10,12 +11,17 @@ use crate::world::text::{Composer, Mark, mix};
 pub(super) fn read(fields: &mut Fields, notes: &mut Notes) -> Composer {
     let plain = fields.take("text");
     let pieces = fields.take("text_entities");
-    let mut words = Composer::default();
     let told = match pieces {
         // An old or edited export may have the one and not the other.
         Some(Value::Array(pieces)) if !pieces.is_empty() => Some(Value::Array(pieces)),
         _ => plain,
     };
+    of(told, notes)
+}
+
+/// Reads one text, in either form.
+pub(super) fn of(told: Option<Value>, notes: &mut Notes) -> Composer {
+    let mut words = Composer::default();
     match told {
         None => {}
         Some(Value::String(text)) => {
@@ -35,6 +41,12 @@ pub(super) fn read(fields: &mut Fields, notes: &mut Notes) -> Composer {
         Some(_) => notes.add("text of unknown form"),
     }
     words
+}
+
+/// Reads a text that the schema keeps together with its entities.
+pub(super) fn with_entities(told: Option<Value>, notes: &mut Notes) -> tl::enums::TextWithEntities {
+    let (text, entities) = of(told, notes).finish();
+    tl::types::TextWithEntities { text, entities: entities.unwrap_or_default() }.into()
 }
 
 fn say_piece(words: &mut Composer, mut piece: Fields, notes: &mut Notes) {
@@ -77,6 +89,31 @@ fn say_piece(words: &mut Composer, mut piece: Fields, notes: &mut Notes) {
         }
     };
     words.mark(&text, mark);
+}
+
+/// The plain text of a `rich_message`: what its blocks say, one after the other. Gives nothing for one without text.
+pub(super) fn of_rich(told: &Value) -> String {
+    fn gather(value: &Value, pieces: &mut Vec<String>) {
+        match value {
+            Value::Object(object) => {
+                for (name, value) in object {
+                    match value {
+                        Value::String(text) if name == "text" && !text.is_empty() => pieces.push(text.clone()),
+                        _ => gather(value, pieces),
+                    }
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|value| gather(value, pieces)),
+            _ => {}
+        }
+    }
+    let blocks = told.get("blocks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let lines = blocks.iter().map(|block| {
+        let mut pieces = Vec::new();
+        gather(block, &mut pieces);
+        pieces.concat()
+    });
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// A custom emoji's document: its id, or the path of the file that the export put in its place.

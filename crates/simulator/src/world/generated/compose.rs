@@ -3,20 +3,15 @@
 use grammers_tl_types as tl;
 use tl::enums::{MessageAction, MessageMedia};
 
-use super::{Generated, Language};
+use super::{Generated, Language, attached};
 use crate::world::chat::ChatKind;
 use crate::world::phrases::{self, Phrases};
 use crate::world::text::{Composer, Mark};
-use crate::world::{media, people, picture, wire};
-
-/// Question numbers of what a message holds; the file ids of a message come from the same.
-pub(super) const PHOTO: u64 = 20;
-/// See [`PHOTO`].
-pub(super) const DOCUMENT: u64 = 21;
+use crate::world::{media, people, wire};
 
 /// What a message is, besides its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extra {
+pub(super) enum Extra {
     Created,
     Pinned,
     Joined,
@@ -26,44 +21,32 @@ enum Extra {
     Sticker,
     Voice,
     Video,
+    Animation,
     Poll,
     Place,
     Contact,
     WebPage,
 }
 
-fn extra(chat: &Generated, id: i32) -> Extra {
+pub(super) fn extra(chat: &Generated, id: i32) -> Extra {
     let first = chat.place(id) == Some(0);
     if first && chat.kind != ChatKind::Private {
         return Extra::Created;
     }
-    match chat.roll(id, 4) % 1000 {
+    let roll = chat.roll(id, 4) % 1000;
+    let roll = match attached::kind(chat, roll) {
+        Ok(kind) => return kind,
+        Err(roll) => roll,
+    };
+    match roll {
         0..6 if !first => Extra::Pinned,
         6..26 if matches!(chat.kind, ChatKind::Supergroup | ChatKind::Group) => Extra::Joined,
-        30..150 => Extra::Photo,
-        150..165 => Extra::Document,
-        165..180 if chat.kind != ChatKind::Channel => Extra::Sticker,
-        180..190 => Extra::Voice,
-        190..200 => Extra::Video,
         200..206 if chat.kind != ChatKind::Private => Extra::Poll,
         206..212 => Extra::Place,
         212..216 if chat.kind != ChatKind::Channel => Extra::Contact,
         220..250 => Extra::WebPage,
         _ => Extra::Nothing,
     }
-}
-
-/// Whether the message holds a photo.
-pub(super) fn has_photo(chat: &Generated, id: i32) -> bool {
-    extra(chat, id) == Extra::Photo
-}
-
-/// The text file that the message holds.
-pub(super) fn document(chat: &Generated, id: i32) -> Option<String> {
-    (extra(chat, id) == Extra::Document).then(|| {
-        let lines = 3 + chat.roll(id, 60) % 40;
-        (0..lines).map(|line| sentence(chat, id, 61 + line, language(chat, id)) + "\n").collect()
-    })
 }
 
 /// The message. The id must exist.
@@ -156,48 +139,11 @@ fn earlier(chat: &Generated, id: i32, reach: u64) -> Option<i32> {
 }
 
 fn attached(chat: &Generated, id: i32, date: i32, extra: Extra) -> Option<MessageMedia> {
-    let file = |mime: &str, bytes: i64, attributes| {
-        media::File {
-            id: chat.file_id(id, DOCUMENT),
-            date,
-            mime_type: mime.to_owned(),
-            bytes,
-            attributes,
-            spoiler: false,
-            ttl: None,
-        }
-        .media()
-    };
     let roll = chat.roll(id, 23);
     Some(match extra {
         Extra::Created | Extra::Pinned | Extra::Joined | Extra::Nothing => return None,
-        Extra::Photo => {
-            let bytes = picture::size(chat.roll(id, PHOTO));
-            let size = media::PhotoSize {
-                width: picture::WIDTH,
-                height: picture::HEIGHT,
-                bytes: i32::try_from(bytes).unwrap_or(i32::MAX),
-            };
-            media::photo_media(media::photo(chat.file_id(id, PHOTO), date, size), false, None)
-        }
-        Extra::Document => {
-            let bytes = document(chat, id).map_or(0, |text| text.len());
-            file("text/plain", i64::try_from(bytes).unwrap_or(0), vec![media::file_name(&format!("log-{id}.txt"))])
-        }
-        Extra::Sticker => file(
-            "image/webp",
-            20_000 + i64::from(small(roll % 9_000)),
-            vec![media::image_size(512, 512), media::sticker(chat.pick(id, 24, &phrases::EMOJI)), media::file_name("sticker.webp")],
-        ),
-        Extra::Voice => {
-            let seconds = 1 + small(roll % 120);
-            file("audio/ogg", i64::from(seconds) * 4_000, vec![media::audio(true, seconds, None, None)])
-        }
-        Extra::Video => {
-            let seconds = 5 + small(roll % 600);
-            let attributes =
-                vec![media::video(roll.is_multiple_of(5), seconds.into(), 848, 480), media::file_name(&format!("clip-{id}.mp4"))];
-            file("video/mp4", i64::from(seconds) * 120_000, attributes)
+        Extra::Photo | Extra::Document | Extra::Sticker | Extra::Voice | Extra::Video | Extra::Animation => {
+            return attached::media(chat, id, date, extra);
         }
         Extra::Poll => {
             let words = vocabulary(language(chat, id));
@@ -283,7 +229,7 @@ fn url(chat: &Generated, id: i32) -> String {
     format!("https://harbour.example/log/{}?tide={}", id, chat.roll(id, 57) % 12)
 }
 
-fn sentence(chat: &Generated, id: i32, salt: u64, language: Language) -> String {
+pub(super) fn sentence(chat: &Generated, id: i32, salt: u64, language: Language) -> String {
     let words = vocabulary(language);
     chat.pick(id, salt, words.sentences)
         .replace("{ship}", chat.pick(id, salt + 100, &phrases::SHIPS))
@@ -291,7 +237,7 @@ fn sentence(chat: &Generated, id: i32, salt: u64, language: Language) -> String 
         .replace("{n}", &(2 + chat.roll(id, salt + 300) % 480).to_string())
 }
 
-fn language(chat: &Generated, id: i32) -> Language {
+pub(super) fn language(chat: &Generated, id: i32) -> Language {
     // Half in the chat's first language, the rest in all of them.
     if chat.roll(id, 58).is_multiple_of(2) { chat.languages[0] } else { chat.pick(id, 59, &chat.languages) }
 }
@@ -309,7 +255,7 @@ fn vocabulary(language: Language) -> &'static Phrases {
     }
 }
 
-fn small(number: u64) -> i32 {
+pub(super) fn small(number: u64) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 

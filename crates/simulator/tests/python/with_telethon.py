@@ -1,0 +1,238 @@
+"""Telethon against the simulator: from nothing, through the key exchange, to all that an account sees."""
+
+import asyncio
+import hashlib
+import logging
+import re
+
+from judging import Judge, becomes_true, equal, happenings
+from telethon import TelegramClient, errors, events, utils
+from telethon.crypto import rsa
+from telethon.sessions import MemorySession
+from telethon.tl import types as tl
+
+DOCUMENTS = (
+    (tl.DocumentAttributeSticker, "sticker"),
+    (tl.DocumentAttributeAnimated, "animation"),
+    (tl.DocumentAttributeVideo, "video"),
+    (tl.DocumentAttributeAudio, "audio"),
+)
+MEDIA = {
+    tl.MessageMediaPhoto: "photo",
+    tl.MessageMediaGeo: "location",
+    tl.MessageMediaGeoLive: "location",
+    tl.MessageMediaVenue: "location",
+    tl.MessageMediaContact: "contact",
+    tl.MessageMediaWebPage: "webpage",
+    tl.MessageMediaGame: "game",
+    tl.MessageMediaInvoice: "invoice",
+    tl.MessageMediaPoll: "poll",
+    tl.MessageMediaDice: "dice",
+    tl.MessageMediaStory: "story",
+}
+
+
+def media_type(media):
+    if media is None or isinstance(media, tl.MessageMediaEmpty):
+        return None
+    if not isinstance(media, tl.MessageMediaDocument):
+        return MEDIA.get(type(media), "unsupported")
+    found = {type(attribute): attribute for attribute in media.document.attributes}
+    for kind, name in DOCUMENTS:
+        if kind in found:
+            if getattr(found[kind], "round_message", False):
+                return "video_note"
+            return "voice" if getattr(found[kind], "voice", False) else name
+    return "document"
+
+
+def content(message):
+    """A message as the truth tells it."""
+    service = isinstance(message, tl.MessageService)
+    sender = message.from_id
+    return {
+        "chat_id": utils.get_peer_id(message.peer_id),
+        "message_id": message.id,
+        "date": int(message.date.timestamp()),
+        "edit_date": int(message.edit_date.timestamp()) if not service and message.edit_date else None,
+        "text": "" if service else message.message,
+        "from_user_id": sender.user_id if isinstance(sender, tl.PeerUser) else None,
+        "reply_to_message_id": getattr(message.reply_to, "reply_to_msg_id", None),
+        "media_type": None if service else media_type(message.media),
+        "service": re.sub(r"(?<!^)([A-Z])", r"_\1", type(message.action).__name__[13:]).lower() if service else None,
+    }
+
+
+class View:
+    """What updates told, on top of what was read."""
+
+    def __init__(self):
+        self.chats = {}
+
+    def note(self, message):
+        told = content(message)
+        self.chats.setdefault(told["chat_id"], {})[told["message_id"]] = told
+
+    def of(self, chat):
+        return self.chats.setdefault(chat, {})
+
+    async def update(self, update):
+        if isinstance(update, (tl.UpdateNewMessage, tl.UpdateNewChannelMessage, tl.UpdateEditMessage, tl.UpdateEditChannelMessage)):
+            self.note(update.message)
+        elif isinstance(update, tl.UpdateDeleteChannelMessages):
+            for id in update.messages:
+                self.of(utils.get_peer_id(tl.PeerChannel(update.channel_id))).pop(id, None)
+        elif isinstance(update, tl.UpdateDeleteMessages):
+            # Private chats and basic groups share one numbering.
+            for id in update.messages:
+                for chat, known in self.chats.items():
+                    if chat > -1_000_000_000_000:
+                        known.pop(id, None)
+
+
+class Program(Judge):
+    def __init__(self):
+        super().__init__("telethon")
+        key = self.control.get("/rsa_key")
+        rsa.add_key(key["pem"], old=False)
+        self.addresses = self.control.datacentres()
+        self.session = MemorySession()
+        # Not home, where there is more than one: the server has to send the client there.
+        first = min(self.addresses)
+        self.session.set_dc(first, *self.addresses[first])
+        self.view = View()
+        self.client = self.make_client()
+        self.others = {}
+
+    def make_client(self, **more):
+        client = TelegramClient(self.session, 1, "none", flood_sleep_threshold=10, **more)
+        client.add_event_handler(self.view.update, events.Raw)
+        return client
+
+    async def run(self):
+        await self.step("sign-in", self.sign_in, needed=True)
+        await self.step("dialogs", self.dialogs, needed=True)
+        await self.step("history", self.history, needed=True)
+        await self.step("members", self.members)
+        await self.step("download", self.download)
+        await self.step("live", self.live)
+        await self.step("catch-up", self.catch_up)
+        await self.step("sign-out", self.sign_out)
+        self.end()
+
+    async def sign_in(self):
+        await self.client.connect()
+        sent = await self.client.send_code_request(self.phone)
+        code = self.control.code(self.phone)
+        wrong = str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
+        try:
+            await self.client.sign_in(self.phone, wrong, phone_code_hash=sent.phone_code_hash)
+            raise AssertionError("a wrong code was accepted")
+        except errors.PhoneCodeInvalidError:
+            pass
+        try:
+            await self.client.sign_in(self.phone, code, phone_code_hash=sent.phone_code_hash)
+            raise AssertionError("no password was asked for")
+        except errors.SessionPasswordNeededError:
+            pass
+        try:
+            await self.client.sign_in(password=self.password + "!")
+            raise AssertionError("a wrong password was accepted")
+        except errors.PasswordHashInvalidError:
+            pass
+        me = await self.client.sign_in(password=self.password)
+        home = self.session.dc_id
+        return f"user {me.id}, at home in DC {home}, by way of DC {min(self.addresses)}"
+
+    async def dialogs(self):
+        seen = {}
+        async for dialog in self.client.iter_dialogs():
+            seen[dialog.id] = {"top": dialog.message.id, "title": dialog.title}
+            self.others[dialog.id] = dialog.input_entity
+        truth = self.control.chats()
+        equal("dialogs", seen, {id: chat for id, chat in truth.items() if chat["top"]}, ("top",))
+        return f"{len(seen)} chats"
+
+    async def history(self):
+        count = 0
+        for chat in self.control.chats():
+            truth = self.control.truth(chat)
+            # Without a pause: the server's limits are told by the server.
+            back = [message async for message in self.client.iter_messages(self.others[chat], wait_time=0)]
+            forth = [message async for message in self.client.iter_messages(self.others[chat], reverse=True, wait_time=0)]
+            for way, messages in (("backwards", back), ("forwards", forth)):
+                ids = [message.id for message in messages]
+                if ids != sorted(truth, reverse=way == "backwards"):
+                    equal(f"chat {chat} {way}", {id: {} for id in ids}, {id: {} for id in truth}, ())
+                    raise AssertionError(f"chat {chat} {way}: out of order, or twice")
+                equal(f"chat {chat} {way}", {message.id: content(message) for message in messages}, truth)
+            for message in back:
+                self.view.note(message)
+            self.view.of(chat)
+            count += len(back)
+        return f"{count} messages, backwards and forwards"
+
+    async def members(self):
+        count = 0
+        for id, chat in self.control.chats().items():
+            if chat["kind"] not in ("supergroup", "group"):
+                continue
+            seen = {user.id: {} async for user in self.client.iter_participants(self.others[id])}
+            equal(f"members of {id}", seen, self.control.members(id), ())
+            count += len(seen)
+        if not count:
+            raise AssertionError("no chat has members to be seen")
+        return f"{count} members"
+
+    async def download(self):
+        told = []
+        home = self.session.dc_id
+        by_dc = {}
+        for id, chat in self.control.chats().items():
+            for file in self.control.files(id):
+                if 0 < file["size"] < 8 * 1024 * 1024:
+                    by_dc.setdefault(file["dc"], []).append(file)
+        if len(self.addresses) > 1 and not by_dc.keys() - {home}:
+            raise AssertionError("no file lives elsewhere")
+        for dc, files in sorted(by_dc.items()):
+            for file in files[:3] + files[-3:]:
+                message = await self.client.get_messages(self.others[file["chat_id"]], ids=file["message_id"])
+                data = await self.client.download_media(message, bytes)
+                if hashlib.sha256(data).hexdigest() != file["sha256"]:
+                    raise AssertionError(f"{len(data)} bytes differ: {file}")
+            told.append(f"{min(6, len(files))} files of DC {dc}")
+        return ", ".join(told)
+
+    def authors(self):
+        """Who may write where: a few members of each group."""
+        chats = self.control.chats()
+        groups = {id for id, chat in chats.items() if chat["kind"] in ("supergroup", "group")}
+        return {id: sorted(self.control.members(id))[:20] for id in groups}
+
+    def playground(self):
+        return list(self.control.chats().values())
+
+    async def live(self):
+        self.control.play(happenings(self.control, self.playground(), self.authors(), 60, seed=1))
+        for chat in self.control.chats():
+            await becomes_true(f"chat {chat}", lambda: self.view.of(chat), lambda: self.control.truth(chat))
+        return "60 events"
+
+    async def catch_up(self):
+        await self.client.disconnect()
+        self.control.play(happenings(self.control, self.playground(), self.authors(), 500, seed=2))
+        self.client = self.make_client(catch_up=True)
+        await self.client.connect()
+        for chat in self.control.chats():
+            await becomes_true(f"chat {chat}", lambda: self.view.of(chat), lambda: self.control.truth(chat))
+        return "500 events were missed and are known"
+
+    async def sign_out(self):
+        if not await self.client.log_out():
+            raise AssertionError("not signed out")
+        return "done"
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    asyncio.run(Program().run())
