@@ -20,6 +20,10 @@ impl Caller<'_> {
             }
             _ => return Err(Failure::bad("LOCATION_INVALID")),
         };
+        let dc = self.datacentre.world.file_dc(id);
+        if dc != self.origin.dc {
+            return Err(Failure::elsewhere("FILE", dc));
+        }
         let bytes = self.datacentre.world.file(id).ok_or_else(|| Failure::bad("FILE_ID_INVALID"))?;
         let from = usize::try_from(call.offset).unwrap_or(usize::MAX).min(bytes.len());
         let to = from.saturating_add(usize::try_from(limit).unwrap_or(0)).min(bytes.len());
