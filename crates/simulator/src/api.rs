@@ -170,11 +170,11 @@ fn may_call(account: &Account, origin: &Origin, method: &str) -> Result<(), Fail
 
 fn may_call_before_sign_in(key: &Authorization, id: u32) -> Result<(), Failure> {
     match key.ended {
-        Some(Ended::Duplicated) => return Err(Failure::new(406, "AUTH_KEY_DUPLICATED")),
+        Some(Ended::Duplicated) => Err(Failure::new(406, "AUTH_KEY_DUPLICATED")),
         _ if key.temporary.is_some() && id != f::auth::BindTempAuthKey::CONSTRUCTOR_ID => {
-            return Err(Failure::new(401, "AUTH_KEY_PERM_EMPTY"));
+            Err(Failure::new(401, "AUTH_KEY_PERM_EMPTY"))
         }
-        _ if before_sign_in(id) => return Ok(()),
+        _ if before_sign_in(id) => Ok(()),
         Some(Ended::Revoked) => Err(Failure::new(401, "SESSION_REVOKED")),
         Some(Ended::Expired) => Err(Failure::new(401, "SESSION_EXPIRED")),
         Some(Ended::Unregistered) | None => Err(Failure::new(401, "AUTH_KEY_UNREGISTERED")),
