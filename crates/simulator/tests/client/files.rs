@@ -77,6 +77,9 @@ fn document_location(document: &tl::types::Document, kind: &str) -> InputFileLoc
     .into()
 }
 
+/// Where a size or preview is, by its kind.
+type LocationByKind = Box<dyn Fn(&str) -> InputFileLocation>;
+
 fn document(location: &InputFileLocation) -> tl::types::InputDocumentFileLocation {
     match location {
         InputFileLocation::InputDocumentFileLocation(location) => location.clone(),
@@ -161,7 +164,7 @@ async fn photos_come_in_sizes_and_videos_with_previews() {
     let mut kinds = BTreeSet::new();
     for message in history(&client).await {
         let tl::enums::Message::Message(message) = message else { continue };
-        let (sizes, location): (_, Box<dyn Fn(&str) -> InputFileLocation>) = match message.media {
+        let (sizes, location): (_, LocationByKind) = match message.media {
             Some(MessageMedia::Photo(media)) => {
                 let Some(tl::enums::Photo::Photo(photo)) = media.photo else { panic!("no photo") };
                 (photo.sizes.clone(), Box::new(move |kind| photo_location(&photo, kind)))
