@@ -435,6 +435,7 @@ async fn pictures_of_users_and_chats() {
     assert_eq!(whole(&client, &of_peer(peer(&channel), photo.id, false)).await, whole(&client, &photo_location(&photo, "a")).await);
     let wrong = of_peer(peer(&channel), photo.id + 1, false);
     assert_eq!(refused(read(&client, &part(&wrong, 0, 4096)).await), "LOCATION_INVALID");
+    assert_eq!(refused(read(&client, &part(&photo_location(&photo, ""), 0, 4096)).await), "LOCATION_INVALID", "no size is named");
 
     let page = client.invoke(&get_history(peer(&channel))).await.expect("a page");
     let tl::enums::messages::Messages::ChannelMessages(page) = page else { panic!("not a channel's page") };
