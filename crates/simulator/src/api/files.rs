@@ -51,6 +51,10 @@ impl Caller<'_> {
         let (id, kind) = match location {
             Location::InputPhotoFileLocation(photo) => {
                 self.opens(photo.id, photo.access_hash, &photo.file_reference)?;
+                // A photo is its sizes: one of them must be named.
+                if photo.thumb_size.is_empty() {
+                    return Err(Failure::bad("LOCATION_INVALID"));
+                }
                 (photo.id, photo.thumb_size.as_str())
             }
             Location::InputDocumentFileLocation(document) => {

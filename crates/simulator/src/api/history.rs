@@ -98,11 +98,7 @@ impl Caller<'_> {
 
     fn messages(&self, chat: &Chat, sight: Sight, mut messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
         self.stamp(&mut messages);
-        let count = match sight.from {
-            ..=1 => chat.count(),
-            from => chat.ids_from(from).count(),
-        };
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let count = i32::try_from(chat.count_from(sight.from)).unwrap_or(i32::MAX);
         let (chats, users) = self.named_with(chat, &messages);
         if chat.kind.is_channel() {
             tl::types::messages::ChannelMessages {
