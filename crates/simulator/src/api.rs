@@ -1,5 +1,6 @@
 //! Methods of Telegram's API: unwrapping, rights, the list of what is known.
 
+mod as_input;
 mod authorization;
 mod chats;
 mod conduct;
@@ -241,7 +242,9 @@ fn unwrap(body: &[u8]) -> Result<(Vec<u8>, Wrappers), Failure> {
 }
 
 fn read<T: Deserializable>(body: &[u8]) -> Result<T, Failure> {
-    T::from_bytes(body.get(4..).unwrap_or_default()).map_err(|_| Failure::bad("INPUT_METHOD_INVALID"))
+    let body = body.get(4..).unwrap_or_default();
+    let read = T::from_bytes(body).or_else(|_| T::from_bytes(&as_input::peers_as_inputs(body)));
+    read.map_err(|_| Failure::bad("INPUT_METHOD_INVALID"))
 }
 
 /// Reads the call, does the work, writes the answer; the compiler checks that the answer is the method's.

@@ -115,12 +115,7 @@ impl Caller<'_> {
     /// A file is read where it lies (<https://core.telegram.org/api/datacenter#file-access>).
     fn is_here(&self, id: i64) -> Result<(), Failure> {
         let dc = self.datacentre.world.file_dc(id);
-        if dc == self.dc() { Ok(()) } else { Err(Failure::new(303, &format!("FILE_MIGRATE_{dc}"))) }
-    }
-
-    /// The datacentre that the caller is connected to.
-    fn dc(&self) -> i32 {
-        self.origin.dc
+        if dc == self.origin.dc { Ok(()) } else { Err(Failure::new(303, &format!("FILE_MIGRATE_{dc}"))) }
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Offsets {
 
 /// The ids of a page, newest first (<https://core.telegram.org/api/offsets>).
 ///
-/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` and `offset_date` down
+/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` or, without one, `offset_date` down
 /// (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
 /// lies above the newest message shortens the page.
 pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
@@ -35,7 +35,7 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
     let lowest = from.max(offsets.min_id.saturating_add(1));
     let above = positive(offsets.max_id);
     let mut cut = positive(offsets.offset_id);
-    if offsets.offset_date > 0 {
+    if offsets.offset_id <= 0 && offsets.offset_date > 0 {
         cut = cut.min(chat.first_id_at(offsets.offset_date));
     }
     let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
