@@ -5,11 +5,12 @@
 //! for the job to decide. A lease over several nodes is not here yet: run one process that collects.
 
 pub mod find;
+pub mod login;
 pub mod seal;
 pub mod session_file;
+pub mod session_string;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,12 +20,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::record::Peer;
 pub use crate::record::account::{Account, AccountState, Reader};
-pub use seal::{LostKey, SealKey};
+pub use login::{How, Step};
+pub use seal::{KeySource, LostKey, SealKey};
 pub use session_file::SessionFile;
+pub use session_string::Format;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::{AccountId, ChatId};
-use crate::telegram::{self, CodeSent, Connection, Device, SessionData, SignIn, TelegramConfig, tl};
+use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, tl};
 
 /// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
 pub const PEER_FLOOD_REST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,6 +50,8 @@ pub enum Error {
     /// No active account is known to read the chat.
     #[error("no active account is known to read chat {}", .0.0)]
     NoReader(ChatId),
+    #[error("there is no account {label}: see `telekeep account list`")]
+    NoLabel { label: String },
     #[error("the label {label} belongs to another user's account: choose another label")]
     LabelTaken { label: String },
     #[error(
@@ -55,12 +60,18 @@ pub enum Error {
     NotUnderstood { label: String },
     #[error("nobody is signed in yet: the login is not finished")]
     NotSignedIn,
+    #[error("no login of {label} is under way: begin one")]
+    NoLogin { label: String },
+    #[error("the login waits for something else than that")]
+    OtherStep,
     /// What was written names no chat that is to be had.
     #[error("{0}")]
     UnknownChat(String),
     /// One session must never be used by two processes.
     #[error("account {label} is in use by another process (as `telekeep run`); stop that one first, or let it do the work")]
     InUse { label: String },
+    #[error("another process rotates the key at this moment; wait for it")]
+    Rotating,
     #[error(transparent)]
     NoApi(#[from] crate::config::ConfigError),
 }
@@ -73,7 +84,11 @@ impl Error {
             | Self::NoApi(_)
             | Self::LabelTaken { .. }
             | Self::Unknown(_)
+            | Self::NoLabel { .. }
             | Self::InUse { .. }
+            | Self::Rotating
+            | Self::NoLogin { .. }
+            | Self::OtherStep
             | Self::Seal(_) => true,
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
             Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
@@ -94,8 +109,10 @@ fn because(reason: Option<&str>) -> String {
 pub struct Accounts {
     pool: PgPool,
     telegram: TelegramConfig,
-    key_file: PathBuf,
+    key: KeySource,
     open: Mutex<HashMap<AccountId, Open>>,
+    /// Connections of logins under way, by label.
+    logins: Mutex<HashMap<String, Connection>>,
 }
 
 /// An account's connection in this process.
@@ -108,34 +125,23 @@ struct Open {
     _hold: PgConnection,
 }
 
-/// A login under way.
-#[derive(Debug)]
-pub struct Login {
-    connection: Connection,
-    sent: CodeSent,
-}
-
-impl Login {
-    /// Where the code went, in words.
-    pub fn delivery(&self) -> &str {
-        &self.sent.delivery
-    }
-
-    /// Gives the code; after [`telegram::LoginRefusal::CodeWrong`] it may be given again.
-    pub async fn code(&self, code: &str) -> telegram::Result<SignIn> {
-        self.connection.sign_in(&self.sent, code).await
-    }
-
-    /// Gives the password of two-step verification; a wrong one may be given again.
-    pub async fn password(&self, password: &str) -> telegram::Result<Box<tl::types::User>> {
-        self.connection.check_password(password).await
-    }
+/// What a rotation of the key did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// Names the key that seals from now on.
+    pub key_id: String,
+    /// Accounts that were sealed anew.
+    pub sealed: usize,
+    /// Accounts that no key opens: they were so before, and must be imported again.
+    pub unreadable: Vec<String>,
+    /// Whether the old keys are gone from their place; those of the environment are the operator's to remove.
+    pub old_forgotten: bool,
 }
 
 impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
-    pub fn new(pool: PgPool, telegram: TelegramConfig, key_file: PathBuf) -> Self {
-        Self { pool, telegram, key_file, open: Mutex::default() }
+    pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
+        Self { pool, telegram, key: key.into(), open: Mutex::default(), logins: Mutex::default() }
     }
 
     /// The record.
@@ -150,32 +156,85 @@ impl Accounts {
 
     /// Adds the account of a session file, or renews the one of the same user, or else of the same label. An account that was
     /// lost or held becomes active again.
-    pub async fn import(&self, label: &str, file: &SessionFile, lost: LostKey) -> Result<Account> {
-        self.store(label, &file.session(), lost).await
-    }
-
-    /// Begins a login: from [`SessionData::empty`] at Telegram, or from a session without a user elsewhere. The key file is
-    /// looked at first, so that no code is spent on a login that could not be kept.
-    pub async fn begin_login(&self, start: SessionData, phone: &str, lost: LostKey) -> Result<Login> {
-        self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
-        let connection = Connection::open(&self.telegram, start);
-        let sent = connection.send_code(phone).await?;
-        Ok(Login { connection, sent })
-    }
-
-    /// Keeps what a finished login has won.
-    pub async fn finish_login(&self, login: Login, label: &str, lost: LostKey) -> Result<Account> {
-        let session = login.connection.session();
-        if session.user_id.is_none() {
-            return Err(Error::NotSignedIn);
+    ///
+    /// Where the session does not say whose it is, Telegram is asked; a session that Telegram refuses is not kept.
+    pub async fn import(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
+        if session.user_id.is_some() {
+            return self.store(label, session, lost).await;
         }
-        let account = self.store(label, &session, lost).await?;
-        login.connection.close().await;
-        Ok(account)
+        self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
+        let connection = Connection::open(&self.telegram, session.clone());
+        let asked = connection.me().await;
+        let session = connection.session();
+        connection.close().await;
+        let session = SessionData { user_id: Some(asked?.id), ..session };
+        self.store(label, &session, lost).await
+    }
+
+    /// The account's authorisation in another client's form; none where that form has no place for it. Fails while a process
+    /// uses the account.
+    pub async fn export(&self, id: AccountId, format: Format) -> Result<Option<String>> {
+        let mut conn = self.pool.acquire().await?;
+        let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
+        let hold = table::hold(&self.pool, id).await?.ok_or_else(|| Error::InUse { label: row.account.label.clone() })?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
+        let session = unseal_session(&key, &row.account.label, &row.session)?;
+        drop(hold);
+        let address = session.home_address();
+        Ok(address.and_then(|address| session_string::write(&session, format, address, self.telegram.api_id)))
+    }
+
+    /// Ends the account's authorisation at Telegram. The record keeps the account, as lost.
+    pub async fn log_out(&self, id: AccountId) -> Result<()> {
+        let connection = self.open(id).await?;
+        match connection.invoke(&tl::functions::auth::LogOut {}).await {
+            // ended already is as good
+            Ok(_) | Err(telegram::Error::AccountLost { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(known) = self.open.lock().await.remove(&id) {
+            known.connection.close().await;
+        }
+        let reason = Some("logged out with `telekeep account logout`");
+        Ok(table::set_state(&mut *self.pool.acquire().await?, id, AccountState::Lost, reason).await?)
+    }
+
+    /// Seals all sessions with a new key. What an interrupted rotation left is finished, with the key that it began. Fails while
+    /// a process uses one of the accounts; those before it are done, and the next call goes on.
+    pub async fn rotate_key(&self) -> Result<Rotation> {
+        let _alone = table::hold_keys(&self.pool).await?.ok_or(Error::Rotating)?;
+        let mut conn = self.pool.acquire().await?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?.begin_rotation(&self.key)?;
+        let mut rotation = Rotation { key_id: key.id().to_owned(), sealed: 0, unreadable: Vec::new(), old_forgotten: false };
+        for account in table::list(&mut conn).await? {
+            let label = account.label;
+            let _hold = table::hold(&self.pool, account.id).await?.ok_or_else(|| Error::InUse { label: label.clone() })?;
+            let Some(row) = table::sealed(&mut conn, account.id).await? else { continue };
+            if row.session.key_id == key.id() {
+                continue;
+            }
+            if !key.knows(&row.session.key_id) {
+                rotation.unreadable.push(label);
+                continue;
+            }
+            let session = key.seal(&label, &key.unseal(&label, &row.session)?)?;
+            table::save_session(&mut conn, account.id, &session).await?;
+            rotation.sealed += 1;
+        }
+        // half a login is begun anew
+        table::forget_logins_but(&mut conn, key.id()).await?;
+        rotation.old_forgotten = key.end_rotation(&self.key)?;
+        Ok(rotation)
+    }
+
+    /// The account of this label.
+    pub async fn labelled(&self, label: &str) -> Result<Account> {
+        let all = self.list().await?;
+        all.into_iter().find(|account| account.label == label).ok_or_else(|| Error::NoLabel { label: label.to_owned() })
     }
 
     async fn seal_key(&self, conn: &mut PgConnection, lost: LostKey) -> Result<SealKey> {
-        Ok(SealKey::open(&self.key_file, table::sealed_count(conn).await?, lost)?)
+        Ok(SealKey::open(&self.key, table::sealed_count(conn).await?, lost)?)
     }
 
     async fn store(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
@@ -233,8 +292,7 @@ impl Accounts {
     fn connect(&self, key: SealKey, row: SealedAccount, hold: PgConnection) -> Result<Open> {
         let SealedAccount { account, session: sealed, device } = row;
         let not_understood = || Error::NotUnderstood { label: account.label.clone() };
-        let plain = key.unseal(&account.label, &sealed)?;
-        let session: SessionData = serde_json::from_slice(&plain).map_err(|_| not_understood())?;
+        let session = unseal_session(&key, &account.label, &sealed)?;
         if !session.pinned && self.telegram.api_id == 0 {
             return Err(crate::config::ConfigError::NoApi { path: crate::config::path() }.into());
         }
@@ -322,6 +380,10 @@ fn seal_session(key: &SealKey, label: &str, session: &SessionData) -> Result<Sea
     // Plain data with text keys: it always becomes JSON.
     let plain = serde_json::to_vec(session).map_err(|_| Error::NotUnderstood { label: label.to_owned() })?;
     Ok(key.seal(label, &plain)?)
+}
+
+fn unseal_session(key: &SealKey, label: &str, sealed: &Sealed) -> Result<SessionData> {
+    serde_json::from_slice(&key.unseal(label, sealed)?).map_err(|_| Error::NotUnderstood { label: label.to_owned() })
 }
 
 /// Saves a session each time that it changes, until the connection goes.

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod exit;
 pub mod export;
 pub mod job;
+pub mod key;
 pub mod open;
 pub mod output;
 pub mod run;
@@ -25,7 +26,7 @@ use crate::config::Config;
 /// The Telegram collector that can prove it has everything.
 ///
 /// Configuration: telekeep.toml in this folder (or TELEKEEP_CONFIG), with the environment over it: DATABASE_URL, ELASTICSEARCH_URL,
-/// TELEKEEP_KEY_FILE, TELEKEEP_WORKFLOWS, TELEKEEP_API_ID, TELEKEEP_API_HASH. Exit codes: 0 done, 1 failed, 2 your mistake.
+/// TELEKEEP_KEY_FILE, TELEKEEP_KEY, TELEKEEP_WORKFLOWS, TELEKEEP_API_ID, TELEKEEP_API_HASH. Exit codes: 0 done, 1 failed, 2 your mistake.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 pub struct Cli {
@@ -46,6 +47,9 @@ pub enum Command {
     /// Accounts: sign in, import, list
     #[command(subcommand)]
     Account(account::Account),
+    /// The key that seals sessions: rotate it
+    #[command(subcommand)]
+    Key(key::Key),
     /// Chats: list, show, watch, unwatch
     #[command(subcommand)]
     Chat(chat::Chat),
@@ -79,6 +83,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reindex => schema::reindex(config).await,
         Command::Run(c) => run::run(c, config).await,
         Command::Account(c) => account::run(c, config).await,
+        Command::Key(c) => key::run(c, config).await,
         Command::Chat(c) => chat::run(c, config).await,
         Command::Collect(c) => collect::run(c, config).await,
         Command::Job(c) => job::run(c, config).await,

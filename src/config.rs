@@ -9,6 +9,8 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::account::seal::{self, KeySource};
+
 /// A value that is never printed.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
@@ -184,6 +186,14 @@ impl Config {
     /// Postgres' address, or what to do about its absence.
     pub fn database_url(&self) -> Result<&str, ConfigError> {
         self.database_url.as_ref().map(Secret::reveal).ok_or_else(|| ConfigError::NoDatabase { path: path() })
+    }
+
+    /// What seals sessions: `TELEKEEP_KEY`, or the key file.
+    pub fn key_source(&self) -> KeySource {
+        match std::env::var(seal::ENVIRONMENT) {
+            Ok(keys) if !keys.trim().is_empty() => KeySource::Environment(keys),
+            _ => self.key_file.clone().into(),
+        }
     }
 
     /// The application's identity at Telegram, or where one gets it.

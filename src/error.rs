@@ -101,12 +101,12 @@ fn of_account(error: &account::Error) -> Action {
     match error {
         E::Database(_) => Action::Retry,
         E::Telegram(e) => of_telegram(e),
-        E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) => Action::AccountStopped,
+        E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) | E::NoLabel { .. } => Action::AccountStopped,
         E::Seal(_) | E::NotUnderstood { .. } => {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
-        E::InUse { .. } => Action::Snooze { wait: Duration::from_secs(10) },
-        E::LabelTaken { .. } | E::NotSignedIn | E::UnknownChat(_) | E::NoApi(_) => {
+        E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
+        E::LabelTaken { .. } | E::NotSignedIn | E::NoLogin { .. } | E::OtherStep | E::UnknownChat(_) | E::NoApi(_) => {
             Action::Hold { hint: "see the error, then release the job" }
         }
     }

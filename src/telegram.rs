@@ -21,7 +21,7 @@ pub use client::{Connection, Device, TelegramConfig};
 pub use error::{Cause, Error, LoginRefusal};
 pub use grammers_tl_types as tl;
 pub use history::HistoryRequest;
-pub use login::{CodeSent, SignIn};
+pub use login::{CodeSent, QrStep, SignIn};
 pub use session::{AuthKey, Datacenter, SessionData};
 
 /// What a call gives.

@@ -80,7 +80,7 @@ choose_world() {
     world=$root/crates/simulator/worlds/demo.toml
     if [ -n "$export_folder" ]; then
         world=$stage/world.toml
-        printf 'export = %s\n[flood]\nhistory_messages = 3000\nper_seconds = 30\nmultiple = 20\n' \
+        printf 'export = %s\n[rules]\nmultiple = 20\n' \
             "$(jq -n --arg folder "$export_folder" '$folder')" >"$world"
     elif [ "$small" = yes ]; then
         world=$stage/world.toml

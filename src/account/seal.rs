@@ -2,6 +2,7 @@
 //!
 //! A sealed session is one version byte, the nonce, and the ciphertext; the account's label is bound to it, so that a row
 //! cannot be passed off as another account's. The key file is made at first use only; losing it means to import the accounts again.
+//! It holds one key a line: the first seals, the others only open what was sealed before a rotation.
 
 use std::fmt;
 use std::fs;
@@ -38,19 +39,22 @@ pub enum Error {
     )]
     Lost { path: PathBuf, sealed: i64 },
     #[error(
-        "account {label} is sealed with key {sealed_with}, but the key file {} holds key {found}: restore the right file from your \
-         backup, or import the account again",
-        path.display()
+        "account {label} is sealed with key {sealed_with}, but {place} holds key {found}: restore the right one from your \
+         backup, or import the account again"
     )]
-    WrongKey { path: PathBuf, label: String, sealed_with: String, found: String },
+    WrongKey { place: KeyPlace, label: String, sealed_with: String, found: String },
     #[error("the key file {} can be read by others than its owner: run `chmod 600 {}`", path.display(), path.display())]
     Open { path: PathBuf },
     #[error(
-        "the key file {} is damaged (it must hold 64 hexadecimal digits): restore it from your backup, or move it away, \
-         start a new key with --new-key and sign in or import every account again",
-        path.display()
+        "{place} is damaged (it must hold 64 hexadecimal digits a key): restore it from your backup, or move it away, \
+         start a new key with --new-key and sign in or import every account again"
     )]
-    Damaged { path: PathBuf },
+    Damaged { place: KeyPlace },
+    #[error(
+        "{ENVIRONMENT} holds one key, and is not ours to change: put a new key (`openssl rand -hex 32`) and a comma before it, \
+         and run this again"
+    )]
+    OneInEnvironment,
     #[error("the key file {} cannot be used", path.display())]
     Io {
         path: PathBuf,
@@ -61,22 +65,78 @@ pub enum Error {
     Altered { label: String },
 }
 
-/// The key that seals sessions.
+/// The environment variable that wins over the key file: keys of 64 hexadecimal digits, separated by commas.
+pub const ENVIRONMENT: &str = "TELEKEEP_KEY";
+
+/// Where the keys come from.
+#[derive(Clone)]
+pub enum KeySource {
+    File(PathBuf),
+    /// What [`ENVIRONMENT`] holds.
+    Environment(String),
+}
+
+impl From<PathBuf> for KeySource {
+    fn from(path: PathBuf) -> Self {
+        KeySource::File(path)
+    }
+}
+
+impl KeySource {
+    fn place(&self) -> KeyPlace {
+        KeyPlace(match self {
+            KeySource::File(path) => Some(path.clone()),
+            KeySource::Environment(_) => None,
+        })
+    }
+}
+
+/// A key's place in words, without the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPlace(Option<PathBuf>);
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(path) => write!(f, "the key file {}", path.display()),
+            None => f.write_str(ENVIRONMENT),
+        }
+    }
+}
+
+/// The keys that seal and open sessions.
 pub struct SealKey {
-    path: PathBuf,
+    place: KeyPlace,
+    /// The first seals.
+    keys: Vec<Key>,
+}
+
+struct Key {
     cipher: XChaCha20Poly1305,
     id: String,
 }
 
+impl Key {
+    fn from_hex(text: &str) -> Option<Self> {
+        let key = key_from_hex(text)?;
+        Some(Key { cipher: XChaCha20Poly1305::new(&key.into()), id: hex(&Sha256::digest(key)[..4]) })
+    }
+}
+
 impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealKey").field("path", &self.path).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("SealKey").field("place", &self.place).field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
 impl SealKey {
-    /// Reads the key file; makes it when it is missing and nothing is sealed yet, or when a lost key may be replaced.
-    pub fn open(path: &Path, sealed: i64, lost: LostKey) -> Result<Self, Error> {
+    /// Reads the keys. A key file is made when it is missing and nothing is sealed yet, or when a lost key may be replaced.
+    pub fn open(source: &KeySource, sealed: i64, lost: LostKey) -> Result<Self, Error> {
+        let place = source.place();
+        let path = match source {
+            KeySource::Environment(text) => return Self::parse(text, place),
+            KeySource::File(path) => path,
+        };
         let io = |source| Error::Io { path: path.to_owned(), source };
         match fs::metadata(path) {
             Ok(file) if file.permissions().mode() & 0o077 != 0 => {
@@ -91,14 +151,45 @@ impl SealKey {
             }
             Err(other) => return Err(io(other)),
         }
-        let text = fs::read_to_string(path).map_err(io)?;
-        let key = key_from_hex(text.trim()).ok_or_else(|| Error::Damaged { path: path.to_owned() })?;
-        Ok(Self { path: path.to_owned(), cipher: XChaCha20Poly1305::new(&key.into()), id: hex(&Sha256::digest(key)[..4]) })
+        Self::parse(&fs::read_to_string(path).map_err(io)?, place)
     }
 
-    /// Names the key without telling it: the first 8 hexadecimal digits of its SHA-256.
+    fn parse(text: &str, place: KeyPlace) -> Result<Self, Error> {
+        let words = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+        let keys = words.map(Key::from_hex).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty());
+        keys.map(|keys| Self { place: place.clone(), keys }).ok_or(Error::Damaged { place })
+    }
+
+    /// Puts a new key before those of the source, unless a rotation is under way already. From then on it seals.
+    pub fn begin_rotation(self, source: &KeySource) -> Result<Self, Error> {
+        if self.keys.len() > 1 {
+            return Ok(self);
+        }
+        let KeySource::File(path) = source else { return Err(Error::OneInEnvironment) };
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let old = fs::read_to_string(path).map_err(io)?;
+        replace(path, &format!("{}\n{}\n", hex(&fresh()), old.trim())).map_err(io)?;
+        Self::open(source, 0, LostKey::Refuse)
+    }
+
+    /// Forgets all keys but the one that seals. In the environment that is the operator's to do; then answers false.
+    pub fn end_rotation(&self, source: &KeySource) -> Result<bool, Error> {
+        let KeySource::File(path) = source else { return Ok(self.keys.len() == 1) };
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let text = fs::read_to_string(path).map_err(io)?;
+        let first = text.split_whitespace().next().ok_or_else(|| Error::Damaged { place: self.place.clone() })?;
+        replace(path, &format!("{first}\n")).map_err(io)?;
+        Ok(true)
+    }
+
+    /// Whether one of the keys has this id.
+    pub fn knows(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
+    /// Names the key that seals without telling it: the first 8 hexadecimal digits of its SHA-256.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.keys[0].id
     }
 
     /// Seals an account's session.
@@ -107,43 +198,59 @@ impl SealKey {
         rand::fill(&mut nonce[..]);
         let payload = Payload { msg: session, aad: label.as_bytes() };
         let ciphertext =
-            self.cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Altered { label: label.to_owned() })?;
+            self.keys[0].cipher.encrypt(&XNonce::from(nonce), payload).map_err(|_| Error::Altered { label: label.to_owned() })?;
         let mut bytes = Vec::with_capacity(1 + NONCE + ciphertext.len());
         bytes.push(VERSION);
         bytes.extend(nonce);
         bytes.extend(ciphertext);
-        Ok(Sealed { bytes, key_id: self.id.clone() })
+        Ok(Sealed { bytes, key_id: self.id().to_owned() })
     }
 
     /// Opens an account's session.
     pub fn unseal(&self, label: &str, sealed: &Sealed) -> Result<Vec<u8>, Error> {
-        if sealed.key_id != self.id {
+        let Some(key) = self.keys.iter().find(|key| key.id == sealed.key_id) else {
             return Err(Error::WrongKey {
-                path: self.path.clone(),
+                place: self.place.clone(),
                 label: label.to_owned(),
                 sealed_with: sealed.key_id.clone(),
-                found: self.id.clone(),
+                found: self.id().to_owned(),
             });
-        }
+        };
         let altered = || Error::Altered { label: label.to_owned() };
         let (&VERSION, rest) = sealed.bytes.split_first().ok_or_else(altered)? else {
             return Err(altered());
         };
         let (nonce, ciphertext) = rest.split_first_chunk::<NONCE>().ok_or_else(altered)?;
         let payload = Payload { msg: ciphertext, aad: label.as_bytes() };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| altered())
+        key.cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| altered())
     }
+}
+
+fn fresh() -> [u8; KEY] {
+    let mut key = [0_u8; KEY];
+    rand::fill(&mut key[..]);
+    key
 }
 
 /// Makes the key file, complete or not at all. Another process that makes it at the same time wins or loses as a whole.
 fn make(path: &Path) -> std::io::Result<()> {
+    write(path, &format!("{}\n", hex(&fresh())), |draft| match fs::hard_link(draft, path) {
+        Err(there) if there.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    })
+}
+
+/// Replaces the key file, complete or not at all.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    write(path, text, |draft| fs::rename(draft, path))
+}
+
+fn write(path: &Path, text: &str, place: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
     };
     fs::create_dir_all(folder)?;
-    let mut key = [0_u8; KEY];
-    rand::fill(&mut key[..]);
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
@@ -153,16 +260,15 @@ fn make(path: &Path) -> std::io::Result<()> {
         .mode(0o600)
         .open(&draft)
         .and_then(|mut file| {
-            writeln!(file, "{}", hex(&key))?;
+            file.write_all(text.as_bytes())?;
             file.sync_all()
         })
-        .and_then(|()| match fs::hard_link(&draft, path) {
-            Err(there) if there.kind() == ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        });
+        .and_then(|()| place(&draft));
     // The draft holds a key: it must not stay, whatever happened.
-    let removed = fs::remove_file(&draft);
-    written.and(removed)?;
+    match fs::remove_file(&draft) {
+        Err(gone) if gone.kind() == ErrorKind::NotFound => written,
+        removed => written.and(removed),
+    }?;
     fs::File::open(folder)?.sync_all()
 }
 
@@ -181,8 +287,12 @@ fn key_from_hex(text: &str) -> Option<[u8; KEY]> {
 mod tests {
     use super::*;
 
+    fn source(folder: &tempfile::TempDir) -> KeySource {
+        folder.path().join("seal.key").into()
+    }
+
     fn key_in(folder: &tempfile::TempDir) -> SealKey {
-        SealKey::open(&folder.path().join("seal.key"), 0, LostKey::Refuse).unwrap()
+        SealKey::open(&source(folder), 0, LostKey::Refuse).unwrap()
     }
 
     #[test]
@@ -197,11 +307,11 @@ mod tests {
     fn the_key_file_is_its_owners_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/er/seal.key");
-        SealKey::open(&path, 0, LostKey::Refuse).unwrap();
+        SealKey::open(&path.clone().into(), 0, LostKey::Refuse).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft stays");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(SealKey::open(&path, 0, LostKey::Refuse), Err(Error::Open { .. })));
+        assert!(matches!(SealKey::open(&path.clone().into(), 0, LostKey::Refuse), Err(Error::Open { .. })));
     }
 
     #[test]
@@ -220,12 +330,12 @@ mod tests {
     fn a_lost_key_file_is_not_made_anew_behind_sealed_sessions() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("seal.key");
-        let error = SealKey::open(&path, 2, LostKey::Refuse).unwrap_err();
+        let error = SealKey::open(&path.clone().into(), 2, LostKey::Refuse).unwrap_err();
         assert!(!path.exists());
         let told = error.to_string();
         assert!(told.contains("seal.key is missing, but 2 account(s)"), "{told}");
         assert!(told.contains("restore it from your backup"), "{told}");
-        SealKey::open(&path, 2, LostKey::Replace).unwrap();
+        SealKey::open(&path.clone().into(), 2, LostKey::Replace).unwrap();
     }
 
     #[test]
@@ -246,8 +356,43 @@ mod tests {
         assert!(!format!("{key:?}").contains(text.trim()));
         for damaged in ["", "abc", &text[..63], &format!("{}g", &text[..63]), &format!("{}00", text.trim())] {
             fs::write(&path, damaged).unwrap();
-            let error = SealKey::open(&path, 0, LostKey::Refuse).unwrap_err();
+            let error = SealKey::open(&path.clone().into(), 0, LostKey::Refuse).unwrap_err();
             assert!(matches!(error, Error::Damaged { .. }), "{damaged}");
         }
+    }
+
+    #[test]
+    fn the_first_key_seals_and_the_others_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = key_in(&folder);
+        let before = old.seal("anna", b"session").unwrap();
+        let both = old.begin_rotation(&source(&folder)).unwrap();
+        assert_eq!(both.unseal("anna", &before).unwrap(), b"session");
+        let after = both.seal("anna", b"session").unwrap();
+        assert_ne!(after.key_id, before.key_id);
+        // interrupted here: the next goes on with the same key
+        let again = key_in(&folder).begin_rotation(&source(&folder)).unwrap();
+        assert_eq!(again.id(), both.id());
+        assert!(again.end_rotation(&source(&folder)).unwrap());
+        let new = key_in(&folder);
+        assert_eq!(new.unseal("anna", &after).unwrap(), b"session");
+        assert!(!new.knows(&before.key_id));
+        assert_eq!(fs::metadata(folder.path().join("seal.key")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays");
+    }
+
+    #[test]
+    fn keys_may_come_from_the_environment() {
+        let (one, two) = ("ab".repeat(KEY), "cd".repeat(KEY));
+        let both = KeySource::Environment(format!("{two}, {one}"));
+        let old = SealKey::open(&KeySource::Environment(one.clone()), 3, LostKey::Refuse).unwrap();
+        let sealed = old.seal("anna", b"session").unwrap();
+        let refused = old.begin_rotation(&KeySource::Environment(one)).unwrap_err();
+        assert!(refused.to_string().contains("TELEKEEP_KEY holds one key"));
+        let key = SealKey::open(&both, 3, LostKey::Refuse).unwrap().begin_rotation(&both).unwrap();
+        assert_eq!(key.unseal("anna", &sealed).unwrap(), b"session");
+        assert!(!key.end_rotation(&both).unwrap(), "that is the operator's to do");
+        let damaged = SealKey::open(&KeySource::Environment("abc".to_owned()), 0, LostKey::Refuse).unwrap_err();
+        assert!(damaged.to_string().starts_with("TELEKEEP_KEY is damaged"), "{damaged}");
     }
 }

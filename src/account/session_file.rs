@@ -84,6 +84,14 @@ impl SessionFile {
         Ok(Self { dc, address: SocketAddr::new(ip, port), key, user_id })
     }
 
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        let Self { dc, address, key, user_id } = self;
+        let fields =
+            serde_json::json!({ "dc": dc, "address": address.ip(), "port": address.port(), "key": key, "user_id": user_id });
+        format!("{fields:#}")
+    }
+
     /// The session that this file begins: its address stays as it is, whatever a server tells.
     pub fn session(&self) -> SessionData {
         SessionData::pinned(self.dc, self.address, Some(self.key.clone()), self.user_id)

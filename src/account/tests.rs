@@ -29,7 +29,7 @@ fn is_closed(error: &Failed) -> bool {
 #[sqlx::test(migrations = "./migrations")]
 async fn an_imported_account_opens_after_a_restart(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
-    let anna = accounts(&pool, &folder).import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
+    let anna = accounts(&pool, &folder).import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
     assert_eq!((anna.label.as_str(), anna.user_id, anna.state), ("anna", Some(7), AccountState::Active));
 
     let bytes: Vec<u8> = sqlx::query_scalar("select session from account").fetch_one(&pool).await.unwrap();
@@ -43,21 +43,21 @@ async fn an_imported_account_opens_after_a_restart(pool: PgPool) {
 #[sqlx::test(migrations = "./migrations")]
 async fn a_lost_key_file_stops_with_a_remedy_and_a_new_import_mends_it(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
-    let anna = accounts(&pool, &folder).import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
+    let anna = accounts(&pool, &folder).import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
     std::fs::remove_file(folder.path().join("seal.key")).unwrap();
 
     let later = accounts(&pool, &folder);
     let lost = |error| matches!(error, Error::Seal(seal::Error::Lost { sealed: 1, .. }));
     assert!(lost(later.open(anna.id).await.unwrap_err()));
-    assert!(lost(later.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap_err()));
-    later.import("anna", &file(7, "ab"), LostKey::Replace).await.unwrap();
+    assert!(lost(later.import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap_err()));
+    later.import("anna", &file(7, "ab").session(), LostKey::Replace).await.unwrap();
     later.open(anna.id).await.unwrap();
 }
 
 #[sqlx::test(migrations = "./migrations")]
 async fn another_key_file_is_told_apart(pool: PgPool) {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let anna = accounts(&pool, &ours).import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
+    let anna = accounts(&pool, &ours).import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
     std::fs::write(theirs.path().join("seal.key"), "00".repeat(32)).unwrap();
     std::process::Command::new("chmod").arg("600").arg(theirs.path().join("seal.key")).status().unwrap();
     let error = accounts(&pool, &theirs).open(anna.id).await.unwrap_err();
@@ -68,17 +68,17 @@ async fn another_key_file_is_told_apart(pool: PgPool) {
 async fn importing_again_renews_the_same_user_and_never_takes_anothers_label(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
-    let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap();
+    let anna = accounts.import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
     let before = accounts.open(anna.id).await.unwrap();
 
-    let again = accounts.import("another label", &file(7, "cd"), LostKey::Refuse).await.unwrap();
+    let again = accounts.import("another label", &file(7, "cd").session(), LostKey::Refuse).await.unwrap();
     assert_eq!((again.id, again.label.as_str()), (anna.id, "anna"));
     let after = accounts.open(anna.id).await.unwrap();
     assert_eq!(after.session(), file(7, "cd").session(), "the renewed session is used at once");
     let closed = before.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
     assert!(is_closed(&closed), "{closed:?}");
 
-    let taken = accounts.import("anna", &file(8, "ab"), LostKey::Refuse).await.unwrap_err();
+    let taken = accounts.import("anna", &file(8, "ab").session(), LostKey::Refuse).await.unwrap_err();
     assert!(matches!(taken, Error::LabelTaken { .. }));
     assert_eq!(accounts.list().await.unwrap().len(), 1);
 }
@@ -87,7 +87,7 @@ async fn importing_again_renews_the_same_user_and_never_takes_anothers_label(poo
 async fn what_a_failure_says_of_an_account_is_recorded(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
-    let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap().id;
+    let anna = accounts.import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap().id;
     let history = "messages.getHistory";
     let flood = |seconds| Failed::Flood { method: history.into(), wait: Duration::from_secs(seconds) };
 
@@ -111,7 +111,7 @@ async fn what_a_failure_says_of_an_account_is_recorded(pool: PgPool) {
     accounts.learn(anna, &lost).await.unwrap();
     accounts.learn(anna, &Failed::KeyDuplicated).await.unwrap();
     assert_eq!(state_of(&accounts, anna).await, AccountState::Lost, "what is lost stays lost");
-    accounts.import("anna", &file(7, "cd"), LostKey::Refuse).await.unwrap();
+    accounts.import("anna", &file(7, "cd").session(), LostKey::Refuse).await.unwrap();
     assert_eq!(state_of(&accounts, anna).await, AccountState::Active);
 }
 
@@ -122,7 +122,7 @@ async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
     let chat = ChatId(-1_001_234_567_890);
     let mut ids = Vec::new();
     for (label, user) in [("anna", 1), ("bert", 2), ("carl", 3)] {
-        ids.push(accounts.import(label, &file(user, "ab"), LostKey::Refuse).await.unwrap().id);
+        ids.push(accounts.import(label, &file(user, "ab").session(), LostKey::Refuse).await.unwrap().id);
     }
     let [anna, bert, carl] = ids[..] else { panic!() };
     assert!(matches!(accounts.reader_of(chat).await.unwrap_err(), Error::NoReader(_)));
@@ -154,7 +154,7 @@ async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
 async fn a_session_that_changes_is_saved(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
-    let anna = accounts.import("anna", &file(7, "ab"), LostKey::Refuse).await.unwrap().id;
+    let anna = accounts.import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap().id;
     let connection = accounts.open(anna).await.unwrap();
     let elsewhere = self::accounts(&pool, &folder);
     assert!(matches!(elsewhere.open(anna).await.unwrap_err(), Error::InUse { .. }), "one process at a time");
@@ -172,4 +172,32 @@ async fn a_session_that_changes_is_saved(pool: PgPool) {
     assert_eq!(connection.session().user_id, Some(8));
     let under_way = connection.invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
     assert!(!is_closed(&under_way), "{under_way:?}");
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_rotation_seals_all_anew_and_goes_on_where_it_was_stopped(pool: PgPool) {
+    let folder = tempfile::tempdir().unwrap();
+    let first = accounts(&pool, &folder);
+    let anna = first.import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
+    let ben = first.import("ben", &file(8, "cd").session(), LostKey::Refuse).await.unwrap();
+    let before = std::fs::read_to_string(folder.path().join("seal.key")).unwrap();
+
+    let connection = first.open(ben.id).await.unwrap();
+    let stopped = accounts(&pool, &folder).rotate_key().await.unwrap_err();
+    assert!(matches!(&stopped, Error::InUse { label } if label == "ben"), "{stopped:?}");
+    // half-way, both keys are there and all opens
+    assert_eq!(std::fs::read_to_string(folder.path().join("seal.key")).unwrap().lines().count(), 2);
+    accounts(&pool, &folder).open(anna.id).await.unwrap();
+    first.close().await;
+    drop((first, connection));
+
+    let rotation = accounts(&pool, &folder).rotate_key().await.unwrap();
+    assert_eq!((rotation.sealed, rotation.old_forgotten), (1, true));
+    let after = std::fs::read_to_string(folder.path().join("seal.key")).unwrap();
+    assert!(after.lines().count() == 1 && after != before);
+    let later = accounts(&pool, &folder);
+    assert_eq!(later.open(anna.id).await.unwrap().session(), file(7, "ab").session());
+    assert_eq!(later.open(ben.id).await.unwrap().session(), file(8, "cd").session());
+    let ids: Vec<String> = sqlx::query_scalar("select distinct session_key_id from account").fetch_all(&pool).await.unwrap();
+    assert_eq!(ids, [rotation.key_id]);
 }

@@ -1,9 +1,10 @@
 //! `telekeep account`: signing in, importing, listing.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
-    path::PathBuf,
+    io::{BufRead, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -11,18 +12,22 @@ use clap::{Args, Subcommand};
 
 use super::{exit::mistake, open, output};
 use crate::{
-    account::{self, Accounts, LostKey, SessionFile},
+    account::{self, Accounts, Format, How, LostKey, SessionFile, Step, session_string},
     config::Config,
     normalize,
-    telegram::{self, LoginRefusal, SessionData, SignIn},
+    telegram::{self, LoginRefusal, SessionData},
 };
 
 #[derive(Debug, Subcommand)]
 pub enum Account {
-    /// Sign in by phone, code and, where there is one, the two-step password
+    /// Sign in by phone and code, by QR code, or as a bot; with the two-step password where there is one
     Login(Login),
-    /// Take over a session from a file
+    /// Take over sessions from a file: a session file, or session strings of Telethon or Pyrogram
     Import(Import),
+    /// Write an account's session, for another client. Whoever has it has the account
+    Export(Export),
+    /// End an account's session at Telegram
+    Logout { label: String },
     /// Accounts and their state
     List {
         #[arg(long)]
@@ -35,21 +40,55 @@ pub struct Login {
     /// The name of the account here; stands in logs and documents in place of its phone
     #[arg(long, default_value = "main")]
     pub label: String,
+    /// By a QR code, drawn here, that an app which is signed in scans
+    #[arg(long, conflicts_with = "bot")]
+    pub qr: bool,
+    /// As a bot, by its token
+    #[arg(long)]
+    pub bot: bool,
+    /// Begin again, though a login of this label is under way
+    #[arg(long)]
+    pub anew: bool,
+    /// The key file is lost: seal with a new key; every other account must be signed in anew
+    #[arg(long)]
+    pub new_key: bool,
+}
+
+/// Between two looks whether a QR code was scanned.
+const LOOK: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A session file (JSON with dc, address, port, key and user_id), or session strings, one a line, each alone or after a
+    /// label; `-` reads standard input
+    pub file: PathBuf,
+    /// The name of the account here; the file's name when not given, with a number after it from the second on
+    #[arg(long)]
+    pub label: Option<String>,
     /// The key file is lost: seal with a new key; every other account must be signed in anew
     #[arg(long)]
     pub new_key: bool,
 }
 
 #[derive(Debug, Args)]
-pub struct Import {
-    /// A session file: JSON with dc, address, port, key and user_id
-    pub file: PathBuf,
-    /// The name of the account here; the file's name when not given
+pub struct Export {
+    /// The account's name here
+    pub label: String,
+    #[arg(long, value_enum, default_value_t = Format::File)]
+    pub format: Format,
+    /// Do not ask
     #[arg(long)]
-    pub label: Option<String>,
-    /// The key file is lost: seal with a new key; every other account must be signed in anew
-    #[arg(long)]
-    pub new_key: bool,
+    pub yes: bool,
+}
+
+fn read_sessions(path: &Path) -> anyhow::Result<Vec<session_string::Imported>> {
+    let mut text = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut text).context("standard input")?;
+    } else {
+        text = std::fs::read(path).map_err(|source| account::session_file::Error::Unreadable { path: path.to_owned(), source })?;
+    }
+    Ok(session_string::read_all(path, &text)?)
 }
 
 fn lost(new_key: bool) -> LostKey {
@@ -76,19 +115,59 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
             }
         }
         Account::Import(import) => {
-            let file = SessionFile::read(&import.file)?;
-            let label = match import.label {
-                Some(label) => label,
-                None => match import.file.file_stem().and_then(|s| s.to_str()) {
+            let all = read_sessions(&import.file)?;
+            let base = match &import.label {
+                Some(label) => label.clone(),
+                None => match import.file.file_stem().and_then(|stem| stem.to_str()).filter(|stem| *stem != "-") {
                     Some(stem) => stem.to_owned(),
+                    None if all.iter().all(|one| one.label.is_some()) => String::new(),
                     None => return mistake("give the account a name with --label"),
                 },
             };
             let pool = open::record(&config).await?;
             let accounts = open::accounts(&config, &pool)?;
-            let account = accounts.import(&label, &file, lost(import.new_key)).await?;
-            output::line(&format!("account {} is imported", account.label));
-            learn(&accounts, account).await;
+            let count = all.len();
+            for (at, one) in all.into_iter().enumerate() {
+                let label = match one.label {
+                    Some(label) => label,
+                    None if at == 0 => base.clone(),
+                    None => format!("{base}-{}", at + 1),
+                };
+                let imported = accounts.import(&label, &one.session, lost(import.new_key)).await;
+                let account = match imported {
+                    Err(error) if count > 1 => {
+                        return Err(error).with_context(|| format!("session {} of {count} ({label}) is not imported", at + 1));
+                    }
+                    imported => imported?,
+                };
+                output::line(&format!("account {} is imported", account.label));
+                learn(&accounts, account).await;
+            }
+        }
+        Account::Export(wish) => {
+            let pool = open::record(&config).await?;
+            let accounts = open::accounts(&config, &pool)?;
+            let account = accounts.labelled(&wish.label).await?;
+            eprintln!(
+                "Whoever has this text has the account {}, without code or password. Used by two programs at once, Telegram \
+                 destroys it: stop collecting with it first, and import it again only when the other program is done.",
+                account.label
+            );
+            if !wish.yes && ask("write it? (yes) ")? != "yes" {
+                return mistake("nothing was written; `--yes` does not ask");
+            }
+            match accounts.export(account.id, wish.format).await? {
+                Some(text) => output::line(&text),
+                None => return mistake("this session has no such form: it is not signed in, or its server is not Telegram's"),
+            }
+        }
+        Account::Logout { label } => {
+            let pool = open::record(&config).await?;
+            let accounts = open::accounts(&config, &pool)?;
+            let account = accounts.labelled(&label).await?;
+            accounts.log_out(account.id).await?;
+            accounts.close().await;
+            output::line(&format!("account {label} is logged out; what it collected stays"));
         }
         Account::Login(login) => {
             let (_, _) = config.api()?;
@@ -129,32 +208,88 @@ async fn learn(accounts: &Accounts, account: account::Account) {
 }
 
 async fn sign_in(accounts: &Accounts, start: SessionData, wish: &Login) -> anyhow::Result<account::Account> {
-    let phone = loop {
-        let phone = ask("phone number, international form (+49…): ")?;
-        if !phone.is_empty() {
-            break phone;
+    let mut step = match accounts.login_under_way(&wish.label).await? {
+        Some(step) if !wish.anew && !wish.qr && !wish.bot => {
+            output::line(&format!("the login of {} goes on where it stopped (`--anew` begins again)", wish.label));
+            step
         }
+        _ => accounts.begin_login(&wish.label, start, how(wish)?, lost(wish.new_key)).await?,
     };
-    let login = accounts.begin_login(start, &phone, lost(wish.new_key)).await?;
-    output::line(&format!("a code was sent: {}", login.delivery()));
-    let signed = loop {
-        match login.code(&ask("code: ")?).await {
-            Ok(signed) => break signed,
-            Err(telegram::Error::Login(LoginRefusal::CodeWrong)) => eprintln!("that code is not right; look again"),
-            Err(e) => return Err(e.into()),
-        }
-    };
-    if let SignIn::PasswordNeeded { hint } = signed {
-        let hint = hint.map_or(String::new(), |h| format!(" (hint: {h})"));
-        loop {
-            match login.password(&ask_secret(&format!("two-step password{hint}: "))?).await {
-                Ok(_) => break,
-                Err(telegram::Error::Login(LoginRefusal::PasswordWrong)) => eprintln!("that password is not right; try again"),
-                Err(e) => return Err(e.into()),
+    let mut shown = None;
+    loop {
+        step = match step {
+            Step::Done(account) => return Ok(account),
+            Step::Code { delivery } => {
+                output::line(&format!("a code was sent: {delivery}"));
+                ask_code(accounts, &wish.label).await?
             }
+            Step::Password { hint } => {
+                let hint = hint.map_or(String::new(), |h| format!(" (hint: {h})"));
+                loop {
+                    let password = ask_secret(&format!("two-step password{hint}: "))?;
+                    match accounts.give_password(&wish.label, &password).await {
+                        Ok(step) => break step,
+                        Err(account::Error::Telegram(telegram::Error::Login(LoginRefusal::PasswordWrong))) => {
+                            eprintln!("that password is not right; try again");
+                        }
+                        Err(e) => return Err(e.into()),
+                    }
+                }
+            }
+            Step::Scan(qr) => {
+                if shown.as_ref() != Some(&qr) {
+                    output::line(&drawn(&qr.0)?);
+                    output::line("scan it: Telegram on your phone, Settings, Devices, Link Desktop Device");
+                    shown = Some(qr);
+                }
+                tokio::time::sleep(LOOK).await;
+                accounts.look_for_scan(&wish.label).await?
+            }
+        };
+    }
+}
+
+fn how(wish: &Login) -> anyhow::Result<How> {
+    if wish.qr {
+        return Ok(How::Qr);
+    }
+    loop {
+        let (answer, how): (_, fn(String) -> How) = if wish.bot {
+            (ask_secret("the bot's token, as @BotFather gave it: ")?, How::Bot)
+        } else {
+            (ask("phone number, international form (+49…): ")?, How::Phone)
+        };
+        if !answer.is_empty() {
+            return Ok(how(answer));
         }
     }
-    Ok(accounts.finish_login(login, &wish.label, lost(wish.new_key)).await?)
+}
+
+async fn ask_code(accounts: &Accounts, label: &str) -> anyhow::Result<Step> {
+    loop {
+        let code = ask("code (nothing: send another): ")?;
+        let given = if code.is_empty() { accounts.resend_code(label).await } else { accounts.give_code(label, &code).await };
+        match given {
+            Ok(step) => return Ok(step),
+            Err(account::Error::Telegram(telegram::Error::Login(LoginRefusal::CodeWrong))) => {
+                eprintln!("that code is not right; look again");
+            }
+            Err(account::Error::Telegram(telegram::Error::Login(
+                refusal @ (LoginRefusal::CodeExpired | LoginRefusal::NoOtherWay),
+            ))) => eprintln!("{refusal}"),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// A QR code in half blocks, dark on light whatever the terminal's colours are.
+fn drawn(address: &str) -> anyhow::Result<String> {
+    let code = qrcode::QrCode::new(address).context("the address is too long for a QR code")?;
+    Ok(code
+        .render::<qrcode::render::unicode::Dense1x2>()
+        .dark_color(qrcode::render::unicode::Dense1x2::Light)
+        .light_color(qrcode::render::unicode::Dense1x2::Dark)
+        .build())
 }
 
 /// A line from whoever signs in.

@@ -42,6 +42,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
                 Some(record::Error::PurposeRequired(_) | record::Error::NotWatched(_) | record::Error::Address(_))
             )
             || e.is::<account::session_file::Error>()
+            || e.is::<account::session_string::Error>()
             || matches!(e.downcast_ref(), Some(QueueError::Arrow { .. } | QueueError::NoJob { .. } | QueueError::Priority { .. }))
             || e.downcast_ref::<account::Error>().is_some_and(account::Error::is_mistake)
     });

@@ -31,7 +31,7 @@ pub fn accounts(config: &Config, pool: &PgPool) -> anyhow::Result<Arc<Accounts>>
     let (api_id, api_hash) = config.api().unwrap_or((0, ""));
     let request_timeout = std::time::Duration::from_secs(config.telegram.timeout_seconds.max(1));
     let telegram = TelegramConfig { request_timeout, ..TelegramConfig::new(api_id, api_hash) };
-    Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_file.clone())))
+    Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_source())))
 }
 
 /// The projection, where Elasticsearch is configured; it need not be reachable yet.

@@ -309,13 +309,58 @@ pub async fn peer_named(conn: &mut PgConnection, name: &str) -> sqlx::Result<Opt
     Ok(row.map(|(account, chat)| (AccountId(account), ChatId(chat))))
 }
 
+/// Keeps a login under way, in place of an earlier one of this label.
+pub async fn keep_login(conn: &mut PgConnection, label: &str, state: &Sealed) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into account_login (label, state, state_key_id) values ($1, $2, $3)
+         on conflict (label) do update set state = excluded.state, state_key_id = excluded.state_key_id, at = now()",
+    )
+    .bind(label)
+    .bind(&state.bytes)
+    .bind(&state.key_id)
+    .execute(conn)
+    .await
+    .map(drop)
+}
+
+/// A login under way. After an hour it is none: codes do not live as long.
+pub async fn login(conn: &mut PgConnection, label: &str) -> sqlx::Result<Option<Sealed>> {
+    let row: Option<(Vec<u8>, String)> =
+        sqlx::query_as("select state, state_key_id from account_login where label = $1 and at > now() - interval '1 hour'")
+            .bind(label)
+            .fetch_optional(conn)
+            .await?;
+    Ok(row.map(|(bytes, key_id)| Sealed { bytes, key_id }))
+}
+
+/// Forgets a login that is over, and those that nobody went on with.
+pub async fn forget_login(conn: &mut PgConnection, label: &str) -> sqlx::Result<()> {
+    sqlx::query("delete from account_login where label = $1 or at < now() - interval '1 hour'")
+        .bind(label)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Forgets the logins that are sealed with another key.
+pub async fn forget_logins_but(conn: &mut PgConnection, key_id: &str) -> sqlx::Result<()> {
+    sqlx::query("delete from account_login where state_key_id <> $1").bind(key_id).execute(conn).await.map(drop)
+}
+
 /// Claims an account for one process: a connection of its own whose advisory lock lasts as long as it does. None: another process has it.
 pub async fn hold(pool: &sqlx::PgPool, account: AccountId) -> sqlx::Result<Option<PgConnection>> {
+    hold_named(pool, &format!("telekeep account {}", account.0)).await
+}
+
+/// Claims the keys for one process, likewise.
+pub async fn hold_keys(pool: &sqlx::PgPool) -> sqlx::Result<Option<PgConnection>> {
+    hold_named(pool, "telekeep keys").await
+}
+
+async fn hold_named(pool: &sqlx::PgPool, name: &str) -> sqlx::Result<Option<PgConnection>> {
     use sqlx::ConnectOptions;
     let mut conn = pool.connect_options().as_ref().clone().connect().await?;
-    let held: bool = sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended('telekeep account ' || $1::text, 0))")
-        .bind(account.0)
-        .fetch_one(&mut conn)
-        .await?;
+    let held: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended($1, 0))").bind(name).fetch_one(&mut conn).await?;
     Ok(held.then_some(conn))
 }

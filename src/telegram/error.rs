@@ -91,6 +91,10 @@ pub enum LoginRefusal {
     NoAccount,
     #[error("api_id and api_hash do not belong together or are not known: get yours at https://my.telegram.org")]
     ApiIdInvalid,
+    #[error("Telegram does not know this bot token: ask @BotFather for the right one")]
+    TokenInvalid,
+    #[error("Telegram has no other way to send the code: wait for it, or begin anew later")]
+    NoOtherWay,
     #[error("Telegram asks for a way of login that is not supported here (payment, e-mail or an unknown password method)")]
     Unsupported,
 }
@@ -171,6 +175,8 @@ impl Error {
             "PHONE_NUMBER_INVALID" => LoginRefusal::PhoneInvalid.into(),
             "PHONE_NUMBER_BANNED" => LoginRefusal::PhoneBanned.into(),
             "PHONE_NUMBER_UNOCCUPIED" => LoginRefusal::NoAccount.into(),
+            "ACCESS_TOKEN_INVALID" | "ACCESS_TOKEN_EXPIRED" | "BOT_TOKEN_INVALID" => LoginRefusal::TokenInvalid.into(),
+            "SEND_CODE_UNAVAILABLE" => LoginRefusal::NoOtherWay.into(),
             "API_ID_INVALID" | "API_ID_PUBLISHED_FLOOD" => LoginRefusal::ApiIdInvalid.into(),
 
             "RPC_CALL_FAIL" | "RPC_MCGET_FAIL" | "MSG_WAIT_FAILED" | "WORKER_BUSY_TOO_LONG_RETRY" | "Timeout" | "TIMEOUT" => {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use base64::Engine;
 use grammers_crypto::two_factor_auth::{calculate_2fa, check_p_and_g};
 use grammers_tl_types as tl;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,78 @@ pub enum SignIn {
     },
 }
 
+/// Where a login by QR code stands: <https://core.telegram.org/api/qr-login>
+#[derive(Debug)]
+pub enum QrStep {
+    /// To be shown; changes each half minute.
+    Scan {
+        address: String,
+    },
+    PasswordNeeded {
+        hint: Option<String>,
+    },
+    Done(Box<tl::types::User>),
+}
+
 impl Connection {
+    /// Asks whether somebody has scanned the code, and for the code to show. Moves the session to the datacentre of who did.
+    pub async fn qr_step(&self) -> Result<QrStep> {
+        let config = self.config();
+        let request = tl::functions::auth::ExportLoginToken {
+            api_id: config.api_id,
+            api_hash: config.api_hash.clone(),
+            except_ids: Vec::new(),
+        };
+        let answer = match self.invoke(&request).await {
+            Ok(tl::enums::auth::LoginToken::MigrateTo(elsewhere)) => {
+                self.move_home(elsewhere.dc_id);
+                self.invoke(&tl::functions::auth::ImportLoginToken { token: elsewhere.token }).await
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(tl::enums::auth::LoginToken::Token(shown)) => {
+                let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(shown.token);
+                Ok(QrStep::Scan { address: format!("tg://login?token={token}") })
+            }
+            Ok(tl::enums::auth::LoginToken::Success(done)) => Ok(QrStep::Done(self.signed_in(done.authorization)?)),
+            Ok(tl::enums::auth::LoginToken::MigrateTo(_)) => {
+                Err(Error::Unexpected { method: "auth.importLoginToken", found: "auth.loginTokenMigrateTo" })
+            }
+            Err(Error::Login(LoginRefusal::PasswordNeeded)) => Ok(QrStep::PasswordNeeded { hint: self.password().await?.hint }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Signs in as a bot. Moves the session to the bot's datacentre.
+    pub async fn sign_in_bot(&self, token: &str) -> Result<Box<tl::types::User>> {
+        let config = self.config();
+        let request = tl::functions::auth::ImportBotAuthorization {
+            flags: 0,
+            api_id: config.api_id,
+            api_hash: config.api_hash.clone(),
+            bot_auth_token: token.trim().to_owned(),
+        };
+        let answer = match self.invoke(&request).await {
+            Err(Error::Migrate { dc, .. }) => {
+                self.move_home(dc);
+                self.invoke(&request).await?
+            }
+            answer => answer?,
+        };
+        self.signed_in(answer)
+    }
+
+    /// Asks for another code, by the next way that Telegram has.
+    pub async fn resend_code(&self, sent: &CodeSent) -> Result<CodeSent> {
+        let request = tl::functions::auth::ResendCode {
+            phone_number: sent.phone.clone(),
+            phone_code_hash: sent.phone_code_hash.clone(),
+            reason: None,
+        };
+        sent_code(&sent.phone, "auth.resendCode", self.invoke(&request).await?)
+    }
+
     /// Asks Telegram to send a code to this phone. Moves the session to the datacentre where the number belongs.
     pub async fn send_code(&self, phone: &str) -> Result<CodeSent> {
         let config = self.config();
@@ -61,17 +133,7 @@ impl Connection {
             }
             answer => answer?,
         };
-        match answer {
-            tl::enums::auth::SentCode::Code(sent) => Ok(CodeSent {
-                phone: phone.to_owned(),
-                phone_code_hash: sent.phone_code_hash,
-                delivery: delivery(&sent.r#type).to_owned(),
-            }),
-            tl::enums::auth::SentCode::Success(_) => {
-                Err(Error::Unexpected { method: "auth.sendCode", found: "auth.sentCodeSuccess" })
-            }
-            tl::enums::auth::SentCode::PaymentRequired(_) => Err(LoginRefusal::Unsupported.into()),
-        }
+        sent_code(phone, "auth.sendCode", answer)
     }
 
     /// Signs in with the code. A wrong code fails with [`LoginRefusal::CodeWrong`] and may be given again.
@@ -115,6 +177,18 @@ impl Connection {
             },
             tl::enums::auth::Authorization::SignUpRequired(_) => Err(LoginRefusal::NoAccount.into()),
         }
+    }
+}
+
+fn sent_code(phone: &str, method: &'static str, answer: tl::enums::auth::SentCode) -> Result<CodeSent> {
+    match answer {
+        tl::enums::auth::SentCode::Code(sent) => Ok(CodeSent {
+            phone: phone.to_owned(),
+            phone_code_hash: sent.phone_code_hash,
+            delivery: delivery(&sent.r#type).to_owned(),
+        }),
+        tl::enums::auth::SentCode::Success(_) => Err(Error::Unexpected { method, found: "auth.sentCodeSuccess" }),
+        tl::enums::auth::SentCode::PaymentRequired(_) => Err(LoginRefusal::Unsupported.into()),
     }
 }
 

@@ -97,6 +97,12 @@ impl SessionData {
         Self { home_dc: dc, datacenters: BTreeMap::from([(dc, datacenter)]), pinned: true, user_id }
     }
 
+    /// Where the home datacentre is reached; none for a number that is no datacentre's.
+    pub fn home_address(&self) -> Option<SocketAddr> {
+        let option = self.option(self.home_dc)?;
+        Some(self.datacenters.get(&self.home_dc).and_then(|home| home.address).unwrap_or(SocketAddr::V4(option.ipv4)))
+    }
+
     pub(super) fn home_is_ipv6(&self) -> bool {
         let home = self.datacenters.get(&self.home_dc);
         matches!(home.and_then(|dc| dc.address), Some(SocketAddr::V6(_)))

@@ -131,6 +131,15 @@ async fn chats_sessions_and_keys(pool: PgPool) {
     "#);
     let session = format!("{{\"dc\":2,\"address\":\"127.0.0.1\",\"port\":1,\"key\":\"{}\",\"user_id\":7}}", "ab".repeat(256));
     somebody.writes("anna.json", &session);
+    somebody.writes("many.txt", "# ours\nanna AbC123\n");
+    assert_snapshot!(somebody.is_told(&["account", "import", "many.txt"], &[]).await, @r#"
+    error: many.txt, line 2: is no session string: it is not base64; each line is a session string of Telethon or Pyrogram, or LABEL and one
+    exit 2
+    "#);
+    assert_snapshot!(somebody.is_told(&["account", "export", "nobody"], &[]).await, @r#"
+    error: there is no account nobody: see `telekeep account list`
+    exit 2
+    "#);
     somebody.is_told(&["account", "import", "anna.json"], &[]).await;
     let key = somebody.folder.path().join("telekeep.key");
     assert!(Path::new(&key).exists());

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use telekeep::account::{AccountState, Accounts, LostKey, SessionFile};
+use telekeep::account::{self, AccountState, Accounts, Format, How, LostKey, SessionFile, Step, session_string};
 use telekeep::record::ChatId;
 use telekeep::telegram::{
-    Cause, Connection, Error, FullChat, HistoryRequest, InputChat, LoginRefusal, SessionData, SignIn, TelegramConfig, chats, tl,
+    Cause, Connection, Error, FullChat, HistoryRequest, InputChat, LoginRefusal, SessionData, TelegramConfig, chats, tl,
 };
 use telekeep_simulator::world::{ChatKind, GeneratedChat};
-use telekeep_simulator::{AccountRequest, FailRequest, Options, Simulator, World};
+use telekeep_simulator::{AccountRequest, Fault, Options, Simulator, World};
 
 async fn datacentre() -> Simulator {
     let world = World::generated(
@@ -66,8 +66,8 @@ fn getting_state() -> tl::functions::updates::GetState {
     tl::functions::updates::GetState {}
 }
 
-fn refuses(method: &str, code: i32, error: &str) -> FailRequest {
-    FailRequest { method: method.into(), error: error.into(), code, calls: 1, account: None }
+fn refuses(method: &str, code: i32, error: &str) -> Fault {
+    Fault::error(code, error).of(method).times(1)
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn an_account_that_is_lost_stops_and_is_not_asked_again(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
     let imported = file(&datacentre.account("keeper").unwrap());
-    let keeper = accounts.import("keeper", &imported, LostKey::Refuse).await.unwrap();
+    let keeper = accounts.import("keeper", &imported.session(), LostKey::Refuse).await.unwrap();
     let connection = accounts.open(keeper.id).await.unwrap();
     connection.me().await.unwrap();
 
@@ -242,25 +242,64 @@ async fn a_login_asks_for_code_and_password_again_until_they_are_right(pool: PgP
     let start = file(&datacentre.account_with(&request).unwrap()).session();
     assert_eq!(start.user_id, None);
     let folder = tempfile::tempdir().unwrap();
-    let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
+    let again = || Accounts::new(pool.clone(), config(), folder.path().join("seal.key"));
+    let accounts = again();
 
-    let wrong = accounts.begin_login(start.clone(), "+4900", LostKey::Refuse).await.unwrap_err();
-    assert!(matches!(wrong, telekeep::account::Error::Telegram(Error::Login(LoginRefusal::PhoneInvalid))), "{wrong:?}");
+    let by = |phone: &str| How::Phone(phone.to_owned());
+    let refused = accounts.begin_login("newcomer", start.clone(), by("+4900"), LostKey::Refuse).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::PhoneInvalid))), "{refused:?}");
+    assert!(accounts.login_under_way("newcomer").await.unwrap().is_none());
 
-    let login = accounts.begin_login(start, "+99966123456", LostKey::Refuse).await.unwrap();
-    assert!(login.delivery().contains("app"));
+    let step = accounts.begin_login("newcomer", start, by("+99966123456"), LostKey::Refuse).await.unwrap();
+    assert!(matches!(&step, Step::Code { delivery } if delivery.contains("app")));
     let code = datacentre.code("99966123456").unwrap();
     let wrong = if code == "00000" { "11111" } else { "00000" };
-    let refused = login.code(wrong).await.unwrap_err();
-    assert!(matches!(refused, Error::Login(LoginRefusal::CodeWrong)), "{refused:?}");
-    assert!(matches!(login.code(&code).await.unwrap(), SignIn::PasswordNeeded { .. }));
-    let refused = login.password("wrong horse").await.unwrap_err();
-    assert!(matches!(refused, Error::Login(LoginRefusal::PasswordWrong)), "{refused:?}");
-    let user = login.password("correct horse").await.unwrap();
+    let refused = accounts.give_code("newcomer", wrong).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::CodeWrong))), "{refused:?}");
+    assert!(matches!(accounts.give_password("newcomer", "x").await.unwrap_err(), account::Error::OtherStep));
+    drop(accounts);
 
-    let account = accounts.finish_login(login, "newcomer", LostKey::Refuse).await.unwrap();
-    assert_eq!(account.user_id, Some(user.id));
+    // each step may be another process's
+    let accounts = again();
+    assert_eq!(accounts.login_under_way("newcomer").await.unwrap(), Some(step));
+    assert!(matches!(accounts.give_code("newcomer", &code).await.unwrap(), Step::Password { .. }));
+    drop(accounts);
+    let accounts = again();
+    assert!(matches!(accounts.login_under_way("newcomer").await.unwrap(), Some(Step::Password { .. })));
+    let refused = accounts.give_password("newcomer", "wrong horse").await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::PasswordWrong))), "{refused:?}");
+    let Step::Done(account) = accounts.give_password("newcomer", "correct horse").await.unwrap() else { panic!("not done") };
+    assert!(accounts.login_under_way("newcomer").await.unwrap().is_none());
+    let left: i64 = sqlx::query_scalar("select count(*) from account_login").fetch_one(accounts.pool()).await.unwrap();
+    assert_eq!(left, 0);
     let connection = accounts.open(account.id).await.unwrap();
-    assert_eq!(connection.me().await.unwrap().id, user.id);
+    assert_eq!(Some(connection.me().await.unwrap().id), account.user_id);
     assert!(matches!(accounts.reader_of(ChatId(1)).await.unwrap_err(), telekeep::account::Error::NoReader(_)));
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn a_session_string_says_not_whose_it_is_and_telegram_does(pool: PgPool) {
+    let datacentre = datacentre().await;
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
+    let made = file(&datacentre.account("keeper").unwrap());
+    let nameless = SessionData { user_id: None, ..made.session() };
+    let string = session_string::write(&nameless, Format::Telethon, made.address, 1).unwrap();
+    let read = session_string::read_all(Path::new("keeper.txt"), format!("keeper {string}").as_bytes()).unwrap();
+
+    let keeper = accounts.import(read[0].label.as_deref().unwrap(), &read[0].session, LostKey::Refuse).await.unwrap();
+    assert_eq!((keeper.label.as_str(), keeper.user_id), ("keeper", made.user_id));
+    let exported = accounts.export(keeper.id, Format::Telethon).await.unwrap();
+    assert_eq!(exported.as_deref(), Some(string.as_str()));
+    let connection = accounts.open(keeper.id).await.unwrap();
+    assert_eq!(Some(connection.me().await.unwrap().id), made.user_id);
+    assert!(matches!(accounts.export(keeper.id, Format::Telethon).await, Err(account::Error::InUse { .. })));
+
+    accounts.log_out(keeper.id).await.unwrap();
+    let gone = accounts.open(keeper.id).await.unwrap_err();
+    assert!(matches!(gone, account::Error::NotActive { state: AccountState::Lost, .. }), "{gone:?}");
+    // a session that Telegram refuses is not kept
+    let refused = accounts.import("again", &read[0].session, LostKey::Refuse).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::AccountLost { .. })), "{refused:?}");
+    assert_eq!(accounts.list().await.unwrap().len(), 1);
 }

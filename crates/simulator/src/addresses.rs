@@ -10,6 +10,7 @@ use crate::clock;
 /// A client that moves to another network does not come back within this time.
 const IN_TURN: Duration = Duration::from_secs(60);
 const ADDRESSES_OF_A_KEY: usize = 16;
+const KEYS: usize = 20_000;
 
 /// The addresses that keys were lately heard from.
 #[derive(Debug, Default)]
@@ -27,6 +28,9 @@ impl Addresses {
     /// (AUTH_KEY_DUPLICATED, <https://core.telegram.org/api/errors#406-not-acceptable>).
     pub(crate) fn alternate(&self, key_id: i64, from: IpAddr) -> bool {
         let mut heard = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if heard.len() >= KEYS && !heard.contains_key(&key_id) {
+            heard.clear();
+        }
         let heard = heard.entry(key_id).or_insert_with(|| Heard { now: from, before: VecDeque::new() });
         if heard.now == from {
             return false;

@@ -3,6 +3,7 @@
 mod as_input;
 mod authorization;
 mod chats;
+mod conduct;
 mod files;
 mod full;
 mod history;
@@ -24,6 +25,8 @@ use tl::{Cursor, Deserializable, Identifiable, RemoteCall, Serializable};
 use crate::account::authorization::{Authorization, Device, Ended};
 use crate::account::{Account, Standing};
 use crate::datacentre::Datacentre;
+use crate::fault::{FaultKind, Strike};
+use crate::rules;
 use crate::session::Session;
 use crate::wire::message::{GZIP_ID, constructor, unpack};
 
@@ -57,6 +60,14 @@ impl Failure {
         &self.name
     }
 
+    /// What is to be waited for, and how many seconds; none for a refusal of another kind.
+    pub(crate) fn wait(&self) -> Option<(&'static str, u64)> {
+        const WAITS: [&str; 4] = ["FLOOD_WAIT", "FLOOD_PREMIUM_WAIT", "SLOWMODE_WAIT", "TAKEOUT_INIT_DELAY"];
+        let (prefix, seconds) = self.name.rsplit_once('_')?;
+        let prefix = WAITS.into_iter().find(|wait| *wait == prefix)?;
+        Some((prefix, seconds.parse().ok()?))
+    }
+
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         tl::enums::RpcError::Error(tl::types::RpcError { error_code: self.code, error_message: self.name.clone() }).to_bytes()
     }
@@ -67,6 +78,8 @@ pub(crate) struct Answer {
     pub(crate) bytes: Vec<u8>,
     /// Whether gzip may make it smaller; files are packed already.
     pub(crate) pack: bool,
+    /// What goes wrong on its way.
+    pub(crate) strike: Option<Strike>,
 }
 
 /// Where a call came from.
@@ -112,11 +125,14 @@ pub(crate) fn answer(datacentre: &Datacentre, mut origin: Origin, body: &[u8]) -
     let account = signed_in.clone().or_else(|| datacentre.accounts.by_name(origin.key.made_for.as_deref()?));
     let account = account.unwrap_or_else(|| Arc::new(Account::nobody(origin.key.key.clone())));
     datacentre.calls.called(&account.name, method);
-    if let Some(refusal) = datacentre.floods.refusal(&account.name, method) {
+    let strike = datacentre.faults.strike(&account.name, method).map(FaultKind::split).transpose().inspect_err(|refusal| {
         if refusal.code == 420 {
             datacentre.calls.flooded(method);
+            datacentre.conduct.told(&account.name, method, refusal);
         }
-        return Err(refusal);
+    })?;
+    if strike == Some(Strike::WrongSalt) {
+        return Ok(Answer { bytes: Vec::new(), pack: false, strike });
     }
     match &signed_in {
         Some(account) => may_call(account, &origin, method)?,
@@ -128,7 +144,8 @@ pub(crate) fn answer(datacentre: &Datacentre, mut origin: Origin, body: &[u8]) -
     let account = if signed_in.is_some() { account } else { Arc::new(Account::nobody(origin.key.key.clone())) };
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
     let caller = Caller { datacentre, account, origin };
-    Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack })
+    caller.within_rules(method, &body)?;
+    Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack, strike })
 }
 
 /// The key that stands for the sender: a bound temporary key speaks for its permanent one.
@@ -154,11 +171,11 @@ fn may_call(account: &Account, origin: &Origin, method: &str) -> Result<(), Fail
 
 fn may_call_before_sign_in(key: &Authorization, id: u32) -> Result<(), Failure> {
     match key.ended {
-        Some(Ended::Duplicated) => return Err(Failure::new(406, "AUTH_KEY_DUPLICATED")),
+        Some(Ended::Duplicated) => Err(Failure::new(406, "AUTH_KEY_DUPLICATED")),
         _ if key.temporary.is_some() && id != f::auth::BindTempAuthKey::CONSTRUCTOR_ID => {
-            return Err(Failure::new(401, "AUTH_KEY_PERM_EMPTY"));
+            Err(Failure::new(401, "AUTH_KEY_PERM_EMPTY"))
         }
-        _ if before_sign_in(id) => return Ok(()),
+        _ if before_sign_in(id) => Ok(()),
         Some(Ended::Revoked) => Err(Failure::new(401, "SESSION_REVOKED")),
         Some(Ended::Expired) => Err(Failure::new(401, "SESSION_EXPIRED")),
         Some(Ended::Unregistered) | None => Err(Failure::new(401, "AUTH_KEY_UNREGISTERED")),
@@ -305,6 +322,18 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
         f::upload::GetFileHashes::CONSTRUCTOR_ID => call(body, |call| caller.file_hashes(call)),
         f::photos::GetUserPhotos::CONSTRUCTOR_ID => call(body, |call| caller.user_photos(call)),
+
+        f::account::InitTakeoutSession::CONSTRUCTOR_ID => call(body, |_: f::account::InitTakeoutSession| Ok(caller.takeout())),
+        f::account::FinishTakeoutSession::CONSTRUCTOR_ID => call(body, |_: f::account::FinishTakeoutSession| Ok(true)),
+        f::account::UpdateStatus::CONSTRUCTOR_ID => call(body, |_: f::account::UpdateStatus| Ok(true)),
+        f::channels::ReadHistory::CONSTRUCTOR_ID => call(body, |_: f::channels::ReadHistory| Ok(true)),
+        f::channels::ReadMessageContents::CONSTRUCTOR_ID => call(body, |_: f::channels::ReadMessageContents| Ok(true)),
+        f::messages::ReadDiscussion::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadDiscussion| Ok(true)),
+        f::messages::ReadHistory::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadHistory| Ok(caller.affected())),
+        f::messages::ReadMessageContents::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadMessageContents| Ok(caller.affected())),
+        f::messages::SetTyping::CONSTRUCTOR_ID => call(body, |_: f::messages::SetTyping| Ok(true)),
+        // <https://core.telegram.org/method/messages.sendMessage#possible-errors>: nobody writes here
+        _ if rules::sends(method) => Err(Failure::new(403, "CHAT_WRITE_FORBIDDEN")),
 
         _ => {
             caller.datacentre.calls.unknown(method);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grammers_tl_types as tl;
+use rand::RngExt;
 use tl::{Deserializable, Identifiable};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::account::authorization::Authorization;
 use crate::api::Origin;
 use crate::datacentre::Datacentre;
+use crate::fault::Strike;
 use crate::handshake::KeyExchange;
 use crate::session::{Outlet, Receipt, Send, Session, Waiting};
 use crate::wire::WireError;
@@ -36,6 +38,8 @@ const UNWRITTEN: usize = 8 << 20;
 /// Sessions that one connection carries at a time.
 const SESSIONS: usize = 16;
 const UNKNOWN_KEY: i32 = 404;
+/// Long enough to look like an answer.
+const GARBAGE: usize = 256;
 
 /// Serves one connection to one datacentre until either side closes it.
 pub(crate) async fn serve(stream: TcpStream, from: IpAddr, dc: i32, datacentre: Arc<Datacentre>) {
@@ -141,12 +145,7 @@ impl Reading {
             return Ok(());
         }
         if !self.datacentre.salts.accepts(&link.key, salt) {
-            link.send(Outgoing::service(&tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
-                bad_msg_id: outer.id,
-                bad_msg_seqno: outer.seq_no,
-                error_code: 48,
-                new_server_salt: self.datacentre.salts.current(&link.key.key),
-            })));
+            link.bad_salt(&outer, self.datacentre.salts.current(&link.key.key));
             return Ok(());
         }
         if link.session.announce() {
@@ -283,12 +282,39 @@ impl Reading {
         let request = message.id;
         link.session.begin(request);
         let origin = Origin { key: link.key.clone(), session: link.session.clone(), dc: self.dc, message: request };
-        let (result, pack) = match api::answer(&self.datacentre, origin, &message.body) {
-            Ok(answer) => (answer.bytes, answer.pack),
-            Err(failure) => (failure.to_bytes(), false),
+        let (result, pack, strike) = match api::answer(&self.datacentre, origin, &message.body) {
+            Ok(answer) => (answer.bytes, answer.pack, answer.strike),
+            Err(failure) => (failure.to_bytes(), false, None),
         };
+        let mut latency = self.datacentre.latency();
+        let instead = match strike {
+            None => None,
+            Some(Strike::Delay(delay)) => {
+                latency += delay;
+                None
+            }
+            Some(Strike::Drip(bytes_per_second)) => {
+                link.outlet.send(Send::Drip(bytes_per_second));
+                None
+            }
+            Some(Strike::Silence) => Some(None),
+            Some(Strike::WrongSalt) => {
+                link.bad_salt(message, self.datacentre.salts.current(&link.key.key));
+                Some(None)
+            }
+            Some(Strike::HalfOpen) => Some(Some(Send::Nothing)),
+            Some(Strike::Garbage) => Some(Some(Send::Garbage)),
+            Some(Strike::Cut) => Some(Some(Send::Close { reset: false })),
+            Some(Strike::Reset) => Some(Some(Send::Close { reset: true })),
+        };
+        if let Some(instead) = instead {
+            link.session.finish(request);
+            if let Some(sent) = instead {
+                link.outlet.send(sent);
+            }
+            return;
+        }
         let answer = Outgoing::result(request, &result, pack);
-        let latency = self.datacentre.latency();
         if latency.is_zero() {
             return link.answer(request, answer);
         }
@@ -326,6 +352,15 @@ impl Link {
             bad_msg_id: message.id,
             bad_msg_seqno: message.seq_no,
             error_code,
+        })));
+    }
+
+    fn bad_salt(&self, message: &Message, new_server_salt: i64) {
+        self.send(Outgoing::service(&tl::enums::BadMsgNotification::BadServerSalt(tl::types::BadServerSalt {
+            bad_msg_id: message.id,
+            bad_msg_seqno: message.seq_no,
+            error_code: 48,
+            new_server_salt,
         })));
     }
 
@@ -398,6 +433,7 @@ async fn write_all(
     waiting: Arc<Waiting>,
 ) -> std::io::Result<()> {
     let mut next = None;
+    let mut drip = None;
     loop {
         let first = match next.take() {
             Some(first) => first,
@@ -419,11 +455,40 @@ async fn write_all(
                 stream.write_all(&packets.error(code)).await?;
                 return stream.shutdown().await;
             }
+            Send::Drip(bytes_per_second) => {
+                drip = Some(Duration::from_secs(1) / bytes_per_second);
+                continue;
+            }
+            Send::Nothing => return std::future::pending().await,
+            Send::Garbage => {
+                let mut packet = vec![0; GARBAGE];
+                rand::rng().fill(&mut packet[..]);
+                stream.write_all(&packets.pack(&packet)).await?;
+                continue;
+            }
+            Send::Close { reset } => {
+                if reset {
+                    stream.as_ref().set_zero_linger()?;
+                    // a half that is dropped says goodbye first
+                    stream.forget();
+                    return Ok(());
+                }
+                return stream.shutdown().await;
+            }
         };
         let batch;
         (batch, next) = batch_of(&session, message, &mut receiver, &waiting);
         let plain = session.packet(datacentre.salts.current(&session.key), &batch);
-        stream.write_all(&packets.pack(&session.key.seal(plain))).await?;
+        let packet = packets.pack(&session.key.seal(plain));
+        match drip {
+            None => stream.write_all(&packet).await?,
+            Some(pause) => {
+                for byte in packet {
+                    tokio::time::sleep(pause).await;
+                    stream.write_all(&[byte]).await?;
+                }
+            }
+        }
     }
 }
 

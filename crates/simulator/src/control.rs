@@ -21,7 +21,8 @@ use tokio::net::TcpListener;
 use crate::account::{AccountRequest, SessionFile, digits};
 use crate::calls::CallCounts;
 use crate::datacentre::{Datacentre, DeleteError};
-use crate::flood::{FailRequest, FloodRequest};
+use crate::fault::Fault;
+use crate::rules::Rules;
 use crate::world::ChatKind;
 
 type Shared = State<Arc<Datacentre>>;
@@ -53,6 +54,21 @@ struct DeleteRequest {
     message_ids: Vec<i32>,
 }
 
+/// The next calls of a method answer FLOOD_WAIT.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FloodRequest {
+    method: String,
+    seconds: u32,
+    #[serde(default = "once")]
+    calls: u64,
+    account: Option<String>,
+}
+
+fn once() -> u64 {
+    1
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LatencyRequest {
@@ -68,9 +84,11 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/calls", get(calls))
         .route("/code/{phone}", get(code))
         .route("/flood", post(flood))
-        .route("/fail", post(fail))
+        .route("/faults", get(faults).post(fail).delete(heal))
         .route("/cut", post(cut))
         .route("/latency", post(latency))
+        .route("/violations", get(violations))
+        .route("/rules", get(rules).post(set_rules).delete(lift_rules))
         .route("/account", post(account))
         .route("/delete", post(delete))
         .merge(accounts::routes())
@@ -151,12 +169,55 @@ async fn code(State(datacentre): Shared, Path(phone): Path<String>) -> Result<Js
 }
 
 async fn flood(State(datacentre): Shared, Json(request): Json<FloodRequest>) -> StatusCode {
-    datacentre.floods.inject(request.into());
+    let FloodRequest { method, seconds, calls, account } = request;
+    let fault = Fault::error(420, &format!("FLOOD_WAIT_{seconds}")).of(&method).times(calls);
+    datacentre.faults.add(Fault { account, ..fault });
     StatusCode::NO_CONTENT
 }
 
-async fn fail(State(datacentre): Shared, Json(request): Json<FailRequest>) -> StatusCode {
-    datacentre.floods.inject(request);
+async fn faults(State(datacentre): Shared) -> Json<Vec<Fault>> {
+    Json(datacentre.faults.all())
+}
+
+async fn fail(State(datacentre): Shared, Json(fault): Json<Fault>) -> Result<StatusCode, Refusal> {
+    if let Some(problem) = fault.problem() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, problem));
+    }
+    datacentre.faults.add(fault);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn heal(State(datacentre): Shared) -> StatusCode {
+    datacentre.faults.clear();
+    StatusCode::NO_CONTENT
+}
+
+/// NDJSON, oldest first.
+async fn violations(State(datacentre): Shared) -> Response {
+    let mut text = String::new();
+    for violation in datacentre.violations.all() {
+        if let Ok(line) = serde_json::to_string(&violation) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response()
+}
+
+async fn rules(State(datacentre): Shared) -> Json<Option<Rules>> {
+    Json(datacentre.rules().map(|rules| Rules::clone(&rules)))
+}
+
+async fn set_rules(State(datacentre): Shared, Json(rules): Json<Rules>) -> Result<StatusCode, Refusal> {
+    if let Some(problem) = rules.problem() {
+        return Err(Refusal(StatusCode::BAD_REQUEST, problem));
+    }
+    datacentre.set_rules(Some(rules));
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn lift_rules(State(datacentre): Shared) -> StatusCode {
+    datacentre.set_rules(None);
     StatusCode::NO_CONTENT
 }
 

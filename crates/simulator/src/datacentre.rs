@@ -5,7 +5,7 @@ mod present;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,10 +16,12 @@ use crate::account::{Account, SessionFile, hex};
 use crate::addresses::Addresses;
 use crate::api::sign_in::Logins;
 use crate::calls::Calls;
+use crate::fault::Faults;
 use crate::files::Files;
-use crate::flood::Floods;
+use crate::rules::{Conduct, Rules};
 use crate::salts::Salts;
 use crate::session::{Session, Sessions};
+use crate::violation::{Offence, Violations};
 use crate::world::{DC_ID, World, WorldError};
 
 pub(crate) use present::Present;
@@ -30,7 +32,10 @@ pub(crate) struct Datacentre {
     pub(crate) world: World,
     pub(crate) accounts: Accounts,
     pub(crate) calls: Calls,
-    pub(crate) floods: Floods,
+    pub(crate) faults: Faults,
+    pub(crate) conduct: Conduct,
+    pub(crate) violations: Violations,
+    rules: RwLock<Option<Arc<Rules>>>,
     pub(crate) sessions: Sessions,
     pub(crate) salts: Salts,
     pub(crate) logins: Logins,
@@ -53,12 +58,16 @@ impl Datacentre {
                 tracing::warn!(chat.id = chat, "the state directory tells of deletions in a chat that this world has not");
             }
         }
+        let rules = world.rules.clone().map(Arc::new);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             world,
             accounts,
             calls: Calls::default(),
-            floods: Floods::default(),
+            faults: Faults::default(),
+            conduct: Conduct::default(),
+            violations: Violations::default(),
+            rules: RwLock::new(rules),
             sessions: Sessions::default(),
             salts: Salts::default(),
             logins: Logins::default(),
@@ -72,11 +81,24 @@ impl Datacentre {
         }
     }
 
+    /// How accounts are limited now.
+    pub(crate) fn rules(&self) -> Option<Arc<Rules>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other limits from now on; none lifts them. Waits that were told stay.
+    pub(crate) fn set_rules(&self, rules: Option<Rules>) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules.map(Arc::new);
+    }
+
     /// Notes where a key is used from; one that is used from two places ends.
     pub(crate) fn heard_from(&self, key_id: i64, from: IpAddr) {
-        if self.sources.alternate(key_id, from)
-            && let Err(error) = self.accounts.change_key(key_id, |key| key.sign_out(Ended::Duplicated))
-        {
+        if !self.sources.alternate(key_id, from) {
+            return;
+        }
+        let account = self.accounts.key(key_id).and_then(|key| key.account.clone()).unwrap_or_default();
+        self.violations.add(&account, "", Offence::TwoPlaces);
+        if let Err(error) = self.accounts.change_key(key_id, |key| key.sign_out(Ended::Duplicated)) {
             tracing::error!(error = %error, "the state directory cannot be written");
         }
     }

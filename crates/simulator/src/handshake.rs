@@ -297,7 +297,7 @@ fn prime() -> u32 {
 
 /// The first prime from an odd number on; trial division takes some 20,000 steps.
 fn next_prime(odd: u32) -> u32 {
-    let is_prime = |n: u32| (3..).step_by(2).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: u32| (3..).step_by(2).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     (odd..).step_by(2).find(|n| is_prime(*n)).unwrap_or(odd)
 }
 
@@ -309,8 +309,8 @@ mod tests {
     fn primes_are_prime_and_of_the_right_length() {
         for _ in 0..20 {
             let prime = prime();
-            assert!(prime >= 1 << 30 && prime < 1 << 31);
-            assert!((2..40_000).all(|divisor| prime % divisor != 0));
+            assert!((1 << 30..1 << 31).contains(&prime));
+            assert!((2..40_000).all(|divisor| !prime.is_multiple_of(divisor)));
         }
         assert_eq!((next_prime(15), next_prime(17)), (17, 17));
     }

@@ -18,6 +18,8 @@ const KEPT_MESSAGES: usize = 1000;
 const KEPT_BYTES: usize = 8 << 20;
 /// Sessions of one key; the one that was silent longest goes first.
 const SESSIONS_OF_A_KEY: usize = 64;
+/// Beyond so many keys the sessions of those that are not connected are forgotten.
+const KEYS: usize = 20_000;
 
 /// What a connection's writer is given.
 pub(crate) enum Send {
@@ -29,6 +31,16 @@ pub(crate) enum Send {
     Unencrypted(Vec<u8>),
     /// A transport error; the connection closes after it.
     Error(i32),
+    /// From now on so many bytes a second.
+    Drip(u32),
+    /// Nothing more.
+    Nothing,
+    /// A packet that nobody can decrypt.
+    Garbage,
+    /// The end.
+    Close {
+        reset: bool,
+    },
 }
 
 impl Send {
@@ -37,6 +49,7 @@ impl Send {
             Self::Message { message, .. } => message.body.len(),
             Self::Unencrypted(body) => body.len(),
             Self::Error(_) => 4,
+            Self::Drip(_) | Self::Nothing | Self::Garbage | Self::Close { .. } => 0,
         }
     }
 }
@@ -161,22 +174,17 @@ impl Session {
     /// Joins a connection to the session. What was given to connections that are gone is sent again over this one.
     pub(crate) fn attach(self: &Arc<Self>, outlet: &Outlet) {
         let mut state = self.state();
-        if state.outlets.iter().any(|known| known.id == outlet.id) {
-            return;
-        }
-        state.outlets.push(outlet.clone());
-        let State { kept, outlets, .. } = &mut *state;
-        for kept in kept {
-            if kept.via.is_none_or(|via| outlets.iter().all(|outlet| outlet.id != via)) {
-                outlet.send(Send::Message { session: self.clone(), message: kept.message.clone() });
-                kept.via = Some(outlet.id);
-            }
+        if state.outlets.iter().all(|known| known.id != outlet.id) {
+            state.outlets.push(outlet.clone());
+            state.deliver_again(self);
         }
     }
 
-    /// The connection is gone.
-    pub(crate) fn detach(&self, outlet: &Outlet) {
-        self.state().outlets.retain(|known| known.id != outlet.id);
+    /// The connection is gone. What it was given may not have arrived: if the client is back already, it is sent again.
+    pub(crate) fn detach(self: &Arc<Self>, outlet: &Outlet) {
+        let mut state = self.state();
+        state.outlets.retain(|known| known.id != outlet.id);
+        state.deliver_again(self);
     }
 
     /// Sends over this connection, or another of the session if it is gone; what needs an acknowledgement is kept until it comes.
@@ -312,6 +320,17 @@ impl State {
         None
     }
 
+    /// Gives what went to connections that are gone to the newest one.
+    fn deliver_again(&mut self, session: &Arc<Session>) {
+        let Some(newest) = self.outlets.last() else { return };
+        for kept in &mut self.kept {
+            if kept.via.is_none_or(|via| self.outlets.iter().all(|outlet| outlet.id != via)) {
+                newest.send(Send::Message { session: session.clone(), message: kept.message.clone() });
+                kept.via = Some(newest.id);
+            }
+        }
+    }
+
     fn keep(&mut self, kept: Kept) {
         self.kept_bytes += kept.message.body.len();
         self.kept.push_back(kept);
@@ -333,6 +352,9 @@ impl Sessions {
     /// The session of a key, new if there is none.
     pub(crate) fn of(&self, key: &ServerKey, id: i64) -> Arc<Session> {
         let mut known = lock(&self.known);
+        if known.len() >= KEYS && !known.contains_key(&key.id()) {
+            known.retain(|_, sessions| sessions.values().any(|session| !session.state().outlets.is_empty()));
+        }
         let sessions = known.entry(key.id()).or_default();
         let session = sessions.entry(id).or_insert_with(|| Arc::new(Session::new(key.clone(), id))).clone();
         session.state().used = self.uses.fetch_add(1, Ordering::Relaxed);
@@ -374,7 +396,7 @@ mod tests {
         std::iter::from_fn(|| receiver.try_recv().ok())
             .map(|sent| match sent {
                 Send::Message { message, .. } => message.id,
-                Send::Unencrypted(_) | Send::Error(_) => 0,
+                _ => 0,
             })
             .collect()
     }
@@ -396,6 +418,7 @@ mod tests {
         let (second, mut receiver, _) = Outlet::new();
         session.attach(&second);
         session.attach(&second);
+        session.detach(&first);
         let again = sent(&mut receiver);
         assert_eq!(again[..2], ids[1..]);
         assert_eq!(again.len(), 3);

@@ -16,8 +16,10 @@ use crate::calls::CallCounts;
 use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
+use crate::fault::Fault;
 use crate::files::{DamageRequest, ReferenceRules};
-use crate::flood::{FailRequest, FloodRequest};
+use crate::rules::Rules;
+use crate::violation::Violation;
 use crate::world::{DC_ID, Member, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -215,15 +217,37 @@ impl Simulator {
         Ok(self.datacentre.world.truth(chat)?.collect())
     }
 
-    /// The next `calls` calls of a method (`*`: of any) answer FLOOD_WAIT.
-    pub fn flood(&self, method: &str, seconds: u32, calls: u64) {
-        let flood = FloodRequest { method: method.to_owned(), seconds, calls, account: None };
-        self.datacentre.floods.inject(flood.into());
+    /// What accounts did that a decent collector does not, oldest first.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.datacentre.violations.all()
     }
 
-    /// The next calls of a method answer this error.
-    pub fn fail(&self, request: FailRequest) {
-        self.datacentre.floods.inject(request);
+    /// Limits accounts otherwise from now on; `None` lifts all limits.
+    ///
+    /// # Errors
+    /// Says which figure makes no sense.
+    pub fn set_rules(&self, rules: Option<Rules>) -> Result<(), String> {
+        if let Some(problem) = rules.as_ref().and_then(Rules::problem) {
+            return Err(problem);
+        }
+        self.datacentre.set_rules(rules);
+        Ok(())
+    }
+
+    /// The next `calls` calls of a method (`*`: of any) answer FLOOD_WAIT. What is told is watched, not enforced: a call before
+    /// its end is a violation, and is answered once the calls are used up, so that a test need not wait.
+    pub fn flood(&self, method: &str, seconds: u32, calls: u64) {
+        self.fail(Fault::error(420, &format!("FLOOD_WAIT_{seconds}")).of(method).times(calls));
+    }
+
+    /// Something goes wrong from now on.
+    pub fn fail(&self, fault: Fault) {
+        self.datacentre.faults.add(fault);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.datacentre.faults.clear();
     }
 
     /// When file references expire from now on.

@@ -5,6 +5,8 @@
 pub(crate) mod crypto;
 pub(crate) mod framing;
 pub(crate) mod message;
+#[cfg(test)]
+mod properties;
 pub(crate) mod server_key;
 
 /// What a peer sent that cannot be read as MTProto; the connection ends.

@@ -26,10 +26,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use crate::rules::Rules;
+
 pub use chat::{Chat, ChatKind};
 pub use error::WorldError;
 pub use export::Notes;
-pub use file::FloodModel;
 pub use files::FileTruth;
 pub use generated::{GeneratedChat, Language, MediaMix};
 pub use members::{AdminRights, BannedRights, Member, Members, Membership, OwnRole, Role};
@@ -58,7 +59,7 @@ pub struct World {
     /// What loading an export could not represent or did not find.
     notes: Notes,
     /// How the server limits calls; absent: not at all.
-    pub flood: Option<FloodModel>,
+    pub rules: Option<Rules>,
     /// The user on whose side private chats are told (`out` messages are theirs). The server gives an account this id unless the
     /// account asks for another.
     pub me: i64,

@@ -2,20 +2,36 @@
 
 #[path = "client/account.rs"]
 mod account;
+#[path = "client/bad_input.rs"]
+mod bad_input;
 #[path = "client/connection.rs"]
 mod connection;
 #[path = "client/control.rs"]
 mod control;
+#[path = "client/datacentres.rs"]
+mod datacentres;
+#[path = "client/faults.rs"]
+mod faults;
 #[path = "client/files.rs"]
 mod files;
 #[path = "client/history.rs"]
 mod history;
+#[path = "client/keys.rs"]
+mod keys;
 #[path = "client/members.rs"]
 mod members;
 #[path = "client/peers.rs"]
 mod peers;
 #[path = "client/python.rs"]
 mod python;
+#[path = "client/raw.rs"]
+mod raw;
+#[path = "client/rules.rs"]
+mod rules;
+#[path = "client/session.rs"]
+mod session;
+#[path = "client/sign_in.rs"]
+mod sign_in;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -50,14 +66,18 @@ async fn simulator() -> Simulator {
 
 /// A client that connects with the session file's key.
 fn client(session: &SessionFile) -> Client {
-    let mut key = [0; 256];
-    for (at, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&session.key[2 * at..2 * at + 2], 16).expect("hex");
-    }
-    let ipv4 = SocketAddrV4::new(session.address.parse().expect("IPv4"), session.port);
-    let ipv6 = std::net::SocketAddrV6::new(ipv4.ip().to_ipv6_mapped(), ipv4.port(), 0, 0);
-    let dc = DcOption { id: session.dc, ipv4, ipv6, auth_key: Some(key) };
-    let data = SessionData { home_dc: session.dc, dc_options: HashMap::from([(session.dc, dc)]), ..SessionData::default() };
+    client_in(session, &[session])
+}
+
+/// A client with a key in each of several datacentres.
+fn client_in(home: &SessionFile, sessions: &[&SessionFile]) -> Client {
+    let option = |session: &&SessionFile| {
+        let ipv4 = SocketAddrV4::new(session.address.parse().expect("IPv4"), session.port);
+        let ipv6 = std::net::SocketAddrV6::new(ipv4.ip().to_ipv6_mapped(), ipv4.port(), 0, 0);
+        (session.dc, DcOption { id: session.dc, ipv4, ipv6, auth_key: Some(raw::key_of(session)) })
+    };
+    let dc_options = sessions.iter().map(option).collect::<HashMap<_, _>>();
+    let data = SessionData { home_dc: home.dc, dc_options, ..SessionData::default() };
     let params = ConnectionParams { retry_policy: Box::new(NoRetries), ..ConnectionParams::default() };
     let pool = SenderPool::with_configuration(Arc::new(MemorySession::from(data)), 1, params);
     tokio::spawn(pool.runner.run());

@@ -7,6 +7,7 @@ use tl::enums::InputFileLocation as Location;
 use super::{Caller, Failure};
 use crate::clock;
 use crate::files::Refused;
+use crate::violation::Limit;
 use crate::world::content::Content;
 use crate::world::media;
 
@@ -24,6 +25,7 @@ impl Caller<'_> {
         let bytes = content.part(offset, limit).ok_or_else(|| Failure::bad("FILE_ID_INVALID"))?;
         let head = if offset == 0 { kind(&bytes) } else { kind(&content.part(0, 16).unwrap_or_default()) };
         let bytes = self.datacentre.files.served(id, bytes);
+        self.datacentre.conduct.served(&self.account.name, Limit::Files, bytes.len() as u64);
         Ok(tl::types::upload::File { r#type: head, mtime: clock::unix_now(), bytes }.into())
     }
 
@@ -49,6 +51,10 @@ impl Caller<'_> {
         let (id, kind) = match location {
             Location::InputPhotoFileLocation(photo) => {
                 self.opens(photo.id, photo.access_hash, &photo.file_reference)?;
+                // A photo is its sizes: one of them must be named.
+                if photo.thumb_size.is_empty() {
+                    return Err(Failure::bad("LOCATION_INVALID"));
+                }
                 (photo.id, photo.thumb_size.as_str())
             }
             Location::InputDocumentFileLocation(document) => {

@@ -5,6 +5,7 @@ use grammers_tl_types as tl;
 use super::peers::Named;
 use super::{Caller, Failure};
 use crate::account::Sight;
+use crate::violation::Limit;
 use crate::world::Chat;
 
 /// <https://core.telegram.org/method/messages.getHistory>: a page is at most this long.
@@ -52,13 +53,6 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
 impl Caller<'_> {
     pub(super) fn history(&self, call: tl::functions::messages::GetHistory) -> Result<tl::enums::messages::Messages, Failure> {
         let (chat, sight) = self.peer(&call.peer)?;
-        let floods = &self.datacentre.floods;
-        if let Some(model) = &self.datacentre.world.flood
-            && let Some(seconds) = floods.history(&self.account.name, model)
-        {
-            self.datacentre.calls.flooded("messages.getHistory");
-            return Err(Failure::new(420, &format!("FLOOD_WAIT_{seconds}")));
-        }
         let offsets = Offsets {
             offset_id: call.offset_id,
             offset_date: call.offset_date,
@@ -69,7 +63,7 @@ impl Caller<'_> {
         };
         let ids = page(chat, sight.from, offsets);
         let messages: Vec<_> = ids.into_iter().filter_map(|id| chat.message(id)).collect();
-        floods.served(&self.account.name, messages.len());
+        self.datacentre.conduct.served(&self.account.name, Limit::History, messages.len() as u64);
         Ok(self.messages(chat, sight, messages))
     }
 
@@ -104,11 +98,7 @@ impl Caller<'_> {
 
     fn messages(&self, chat: &Chat, sight: Sight, mut messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
         self.stamp(&mut messages);
-        let count = match sight.from {
-            ..=1 => chat.count(),
-            from => chat.ids_from(from).count(),
-        };
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let count = i32::try_from(chat.count_from(sight.from)).unwrap_or(i32::MAX);
         let (chats, users) = self.named_with(chat, &messages);
         if chat.kind.is_channel() {
             tl::types::messages::ChannelMessages {

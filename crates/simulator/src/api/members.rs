@@ -79,14 +79,15 @@ impl Caller<'_> {
 
     /// What a chat's entry in an answer tells of its members, the account among them, and of where its picture lies.
     pub(super) fn tell_membership(&self, chat: &Chat, told: &mut tl::enums::Chat) {
-        let own = self.standing(chat).filter(Member::is_present).map(|own| own.role);
+        let present = self.present(chat);
+        let own = present.get(self.account.user_id).filter(Member::is_present).map(|own| own.role);
         let creator = matches!(own, Some(Role::Creator { .. }));
         let rights = match &own {
             Some(Role::Creator { .. }) => Some(AdminRights::all().to_tl()),
             Some(Role::Admin { rights, .. }) => Some(rights.to_tl()),
             _ => None,
         };
-        let count = self.member_count(chat);
+        let count = i32::try_from(present.count()).unwrap_or(i32::MAX);
         let photo = match told {
             tl::enums::Chat::Channel(channel) => {
                 (channel.creator, channel.admin_rights, channel.participants_count) = (creator, rights, Some(count));
@@ -158,34 +159,35 @@ impl Caller<'_> {
         let found = |members: Vec<Member>, query: &str| {
             page(members.into_iter().filter(|member| query.is_empty() || fits(query, member)).collect())
         };
-        let search = |wanted: &dyn Fn(&Member) -> bool| {
-            let mut count = 0;
-            let mut page = Vec::new();
-            for member in present.newest_first().filter(|member| wanted(member)) {
-                if count >= offset && page.len() < limit {
-                    page.push(member);
-                }
-                count += 1;
-            }
-            (count, page)
+        let search = |name: &str, wanted: &dyn Fn(&Member) -> bool| {
+            let found = present.found(name, wanted);
+            let page = found.iter().skip(offset).take(limit).filter_map(|user| present.get(*user)).collect();
+            (found.len(), page)
         };
         match filter {
-            Filter::ChannelParticipantsSearch(filter) if !filter.q.is_empty() => search(&|member| fits(&filter.q, member)),
+            Filter::ChannelParticipantsSearch(filter) if !filter.q.is_empty() => {
+                search(&format!("search {}", filter.q), &|member| fits(&filter.q, member))
+            }
             Filter::ChannelParticipantsRecent | Filter::ChannelParticipantsSearch(_) => {
                 (present.count(), present.newest_first().skip(offset).take(limit).collect())
             }
             Filter::ChannelParticipantsAdmins => page(present.admins()),
             Filter::ChannelParticipantsKicked(filter) => found(chat.roster().banned(), &filter.q),
             Filter::ChannelParticipantsBanned(filter) => found(chat.roster().restricted(), &filter.q),
-            Filter::ChannelParticipantsBots => search(&|member| world.person(member.user_id).is_some_and(|person| person.bot)),
-            Filter::ChannelParticipantsContacts(filter) => {
-                search(&|member| world.person(member.user_id).is_some_and(|person| person.contact && person.is_found_by(&filter.q)))
+            Filter::ChannelParticipantsBots => {
+                search("bots", &|member| world.person(member.user_id).is_some_and(|person| person.bot))
             }
-            // Anonymous administrators are not to be mentioned.
-            Filter::ChannelParticipantsMentions(filter) => search(&|member| {
-                let anonymous = matches!(&member.role, Role::Admin { rights, .. } if rights.has("anonymous"));
-                !anonymous && filter.q.as_ref().is_none_or(|query| fits(query, member))
+            Filter::ChannelParticipantsContacts(filter) => search(&format!("contacts {}", filter.q), &|member| {
+                world.person(member.user_id).is_some_and(|person| person.contact && person.is_found_by(&filter.q))
             }),
+            // Anonymous administrators are not to be mentioned.
+            Filter::ChannelParticipantsMentions(filter) => {
+                let query = filter.q.as_deref().unwrap_or_default();
+                search(&format!("mentions {query}"), &|member| {
+                    let anonymous = matches!(&member.role, Role::Admin { rights, .. } if rights.has("anonymous"));
+                    !anonymous && (query.is_empty() || fits(query, member))
+                })
+            }
         }
     }
 

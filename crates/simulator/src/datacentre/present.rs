@@ -47,6 +47,13 @@ impl Present<'_> {
         known.chain(self.surplus.iter().cloned())
     }
 
+    /// Who fits a search, in the same order. The name stands for the search: the same one is not done again for each page.
+    pub(crate) fn found(&self, name: &str, wanted: impl Fn(&Member) -> bool) -> Vec<i64> {
+        let known = self.chat.roster().found(name, &wanted);
+        let known = known.iter().copied().filter(|user| !self.missing.contains(user));
+        known.chain(self.surplus.iter().filter(|member| wanted(member)).map(|member| member.user_id)).collect()
+    }
+
     /// Everyone who is or was in the chat or is banned from it, in the order of joining.
     pub(crate) fn everyone(&self) -> impl Iterator<Item = Member> + '_ {
         let known = self.chat.roster().iter().filter(|member| self.surplus.iter().all(|other| other.user_id != member.user_id));

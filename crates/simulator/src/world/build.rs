@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::chat::{Chat, ChatKind, Source};
 use super::generated::{Generated, GeneratedChat, Numbering};
-use super::{FloodModel, Notes, World, people, portrait, text};
+use super::{Notes, World, people, portrait, text};
+use crate::rules::Rules;
 
 /// Ids of generated chats without one of their own begin here, without the mark.
 const FIRST_CHANNEL: i64 = 1_500_000_001;
@@ -24,7 +25,7 @@ impl World {
             hashes: std::sync::Mutex::default(),
             generated: false,
             file_dcs: Vec::new(),
-            flood: None,
+            rules: None,
             me: people::ME,
         }
     }
@@ -92,8 +93,8 @@ impl World {
     }
 
     /// The same world, limiting calls.
-    pub fn floods(mut self, model: FloodModel) -> World {
-        self.flood = Some(model);
+    pub fn under(mut self, rules: Rules) -> World {
+        self.rules = Some(rules);
         self
     }
 

@@ -1,7 +1,7 @@
 //! One chat: which message ids exist, and what each holds.
 
-use std::collections::HashSet;
-use std::sync::{OnceLock, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, OnceLock, RwLock};
 
 use grammers_tl_types as tl;
 
@@ -60,6 +60,8 @@ pub struct Chat {
     roster: OnceLock<Members>,
     changes: RwLock<Changes>,
     alive: OnceLock<usize>,
+    /// What was counted from an id on, and at which pts.
+    counts: Mutex<HashMap<i32, (i32, usize)>>,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl Chat {
             roster: OnceLock::new(),
             changes: RwLock::default(),
             alive: OnceLock::new(),
+            counts: Mutex::default(),
         }
     }
 
@@ -136,6 +139,21 @@ impl Chat {
             Source::Stored(stored) => stored.count(),
         });
         born - self.changes().deleted.len()
+    }
+
+    /// How many messages exist from this id on; counted again only when something has changed.
+    pub fn count_from(&self, id: i32) -> usize {
+        if id <= 1 {
+            return self.count();
+        }
+        let lock = || self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let pts = self.pts();
+        if let Some((_, count)) = lock().get(&id).filter(|(of, _)| *of == pts) {
+            return *count;
+        }
+        let count = self.ids_from(id).count();
+        lock().insert(id, (pts, count));
+        count
     }
 
     /// Whether a message exists now.

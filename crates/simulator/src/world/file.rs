@@ -7,25 +7,7 @@ use serde::Deserialize;
 use super::chat::ChatKind;
 use super::generated::{GeneratedChat, Language, MediaMix};
 use super::{Membership, OwnRole, World, WorldError};
-
-/// How many history messages an account may read before it is told to wait.
-///
-/// Telegram's own rate is about 3,000 messages in 30 s (seen by collectors, not documented).
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FloodModel {
-    /// Messages in one window.
-    pub history_messages: u32,
-    /// Length of the window in seconds, before the multiple.
-    pub per_seconds: f64,
-    /// How many times faster than that rate an account may read here; waits shrink likewise.
-    #[serde(default = "once")]
-    pub multiple: f64,
-}
-
-fn once() -> f64 {
-    1.0
-}
+use crate::rules::Rules;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,7 +15,7 @@ struct WorldFile {
     #[serde(default)]
     seed: u64,
     export: Option<PathBuf>,
-    flood: Option<FloodModel>,
+    rules: Option<Rules>,
     #[serde(default)]
     files: FilesEntry,
     #[serde(default)]
@@ -88,10 +70,8 @@ impl World {
         if file.export.is_none() && file.chat.is_empty() {
             return Err(impossible("no `[[chat]]` and no `export`: a world needs one of them".to_owned()));
         }
-        if let Some(flood) = &file.flood
-            && (flood.history_messages == 0 || flood.per_seconds <= 0.0 || flood.multiple <= 0.0)
-        {
-            return Err(impossible("`[flood]`: all numbers must be above zero".to_owned()));
+        if let Some(problem) = file.rules.as_ref().and_then(Rules::problem) {
+            return Err(impossible(format!("`[rules]`: {problem}")));
         }
         let mut world = match &file.export {
             Some(export) => World::from_export(&path.parent().unwrap_or(Path::new(".")).join(export))?,
@@ -112,7 +92,7 @@ impl World {
             }
             world = world.with(chat);
         }
-        world.flood = file.flood;
+        world.rules = file.rules;
         if let Some(dc) = file.files.datacentres.iter().find(|dc| !(1..=5).contains(*dc)) {
             return Err(impossible(format!("`[files]`: there is no datacentre {dc}, only 1 to 5")));
         }
@@ -184,7 +164,7 @@ mod tests {
         assert_eq!(group.last_id(), 20_000);
         let share = 1.0 - group.count() as f64 / 20_000.0;
         assert!((0.24..0.26).contains(&share), "{share}");
-        assert!(world.flood.is_some());
+        assert!(world.rules.is_some());
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod rights;
 mod told;
 
 use std::collections::BTreeMap;
-use std::sync::{RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,19 @@ impl Member {
 pub struct Members {
     base: Base,
     changes: RwLock<Changes>,
+    /// What searches found, by their names.
+    found: Mutex<BTreeMap<String, Found>>,
 }
+
+/// What a search found at a version of the members.
+#[derive(Debug, Clone)]
+struct Found {
+    version: u64,
+    users: Arc<[i64]>,
+}
+
+/// So many searches are remembered.
+const REMEMBERED: usize = 32;
 
 #[derive(Debug)]
 pub(super) enum Base {
@@ -95,7 +107,7 @@ struct Change {
 
 impl Members {
     pub(super) fn new(base: Base) -> Self {
-        Members { base, changes: RwLock::default() }
+        Members { base, changes: RwLock::default(), found: Mutex::default() }
     }
 
     /// How many are present.
@@ -135,6 +147,23 @@ impl Members {
             Some(change) => (change.place.is_none() && change.member.is_present()).then(|| change.member.clone()),
         });
         joined.into_iter().chain(born)
+    }
+
+    /// Who of those who are present fits a search, who joined last first. A search of the same name is done again only when
+    /// something has changed: pages of a large chat cost one search, not one each.
+    pub(crate) fn found(&self, name: &str, wanted: impl Fn(&Member) -> bool) -> Arc<[i64]> {
+        let lock = || self.found.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let version = self.version();
+        if let Some(found) = lock().get(name).filter(|found| found.version == version) {
+            return found.users.clone();
+        }
+        let users: Arc<[i64]> = self.newest_first().filter(wanted).map(|member| member.user_id).collect();
+        let mut remembered = lock();
+        if remembered.len() >= REMEMBERED {
+            remembered.clear();
+        }
+        remembered.insert(name.to_owned(), Found { version, users: users.clone() });
+        users
     }
 
     /// Everyone who is or was in this chat or is banned from it, in the order of joining.

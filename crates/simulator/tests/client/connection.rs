@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use telekeep_simulator::world::FloodModel;
-use telekeep_simulator::{AccountRequest, FailRequest};
+use telekeep_simulator::{AccountRequest, Fault, Rules};
 
 use super::*;
 
@@ -17,13 +16,7 @@ async fn injected_floods_and_errors_hit_as_often_as_asked() {
         assert_eq!(refused(client.invoke(&get_history(peer(&input))).await), "FLOOD_WAIT_37");
     }
     client.invoke(&get_history(peer(&input))).await.expect("the flood is over");
-    simulator.fail(FailRequest {
-        method: "messages.getHistory".to_owned(),
-        error: "CHANNEL_PRIVATE".to_owned(),
-        code: 400,
-        calls: 1,
-        account: None,
-    });
+    simulator.fail(Fault::error(400, "CHANNEL_PRIVATE").of("messages.getHistory").times(1));
     assert_eq!(refused(client.invoke(&get_history(peer(&input))).await), "CHANNEL_PRIVATE");
     let counts = simulator.call_counts();
     assert_eq!(counts.methods["messages.getHistory"], 4);
@@ -33,8 +26,8 @@ async fn injected_floods_and_errors_hit_as_often_as_asked() {
 
 #[tokio::test]
 async fn the_standing_limit_floods_who_reads_too_fast() {
-    let model = FloodModel { history_messages: 150, per_seconds: 600.0, multiple: 20.0 };
-    let simulator = Simulator::start(world().floods(model), Options::default()).await.expect("starts");
+    let rules = Rules { history_messages: 150, history_seconds: 600.0, multiple: 20.0, ..Rules::default() };
+    let simulator = Simulator::start(world().under(rules), Options::default()).await.expect("starts");
     let client = member(&simulator);
     let input = resolved(&client, "harbour").await;
     for _ in 0..2 {

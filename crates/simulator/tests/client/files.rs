@@ -77,6 +77,9 @@ fn document_location(document: &tl::types::Document, kind: &str) -> InputFileLoc
     .into()
 }
 
+/// Where a size or preview is, by its kind.
+type LocationByKind = Box<dyn Fn(&str) -> InputFileLocation>;
+
 fn document(location: &InputFileLocation) -> tl::types::InputDocumentFileLocation {
     match location {
         InputFileLocation::InputDocumentFileLocation(location) => location.clone(),
@@ -161,7 +164,7 @@ async fn photos_come_in_sizes_and_videos_with_previews() {
     let mut kinds = BTreeSet::new();
     for message in history(&client).await {
         let tl::enums::Message::Message(message) = message else { continue };
-        let (sizes, location): (_, Box<dyn Fn(&str) -> InputFileLocation>) = match message.media {
+        let (sizes, location): (_, LocationByKind) = match message.media {
             Some(MessageMedia::Photo(media)) => {
                 let Some(tl::enums::Photo::Photo(photo)) = media.photo else { panic!("no photo") };
                 (photo.sizes.clone(), Box::new(move |kind| photo_location(&photo, kind)))
@@ -432,6 +435,7 @@ async fn pictures_of_users_and_chats() {
     assert_eq!(whole(&client, &of_peer(peer(&channel), photo.id, false)).await, whole(&client, &photo_location(&photo, "a")).await);
     let wrong = of_peer(peer(&channel), photo.id + 1, false);
     assert_eq!(refused(read(&client, &part(&wrong, 0, 4096)).await), "LOCATION_INVALID");
+    assert_eq!(refused(read(&client, &part(&photo_location(&photo, ""), 0, 4096)).await), "LOCATION_INVALID", "no size is named");
 
     let page = client.invoke(&get_history(peer(&channel))).await.expect("a page");
     let tl::enums::messages::Messages::ChannelMessages(page) = page else { panic!("not a channel's page") };

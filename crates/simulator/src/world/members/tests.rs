@@ -66,6 +66,25 @@ fn who_comes_and_goes_changes_lists_and_counts() {
 }
 
 #[test]
+fn an_exports_messages_tell_who_is_in_a_chat() {
+    let folder = crate::world::tests::folder("told-members");
+    let json = r#"{"name": "crew", "type": "private_group", "id": 7, "messages": [
+        {"id": 1, "type": "service", "date_unixtime": "10", "actor": "Ann", "actor_id": "user1", "action": "create_group", "title": "crew", "members": ["Ann"]},
+        {"id": 2, "type": "message", "date_unixtime": "20", "from": "Bea", "from_id": "user2", "text": "ahoy"},
+        {"id": 3, "type": "message", "date_unixtime": "30", "from": "Cem", "from_id": "user3", "text": "ahoy"},
+        {"id": 4, "type": "service", "date_unixtime": "40", "actor": "Ann", "actor_id": "user1", "action": "remove_members", "members": ["Cem"]},
+        {"id": 5, "type": "message", "date_unixtime": "50", "from": "Bea", "from_id": "user2", "text": "gone"}]}"#;
+    std::fs::write(folder.join("result.json"), json).expect("writes");
+    let world = crate::world::World::from_export(&folder).expect("loads");
+    let roster = world.chats()[0].roster();
+    assert_eq!(ids(roster.iter()), [1, 2]);
+    assert!(matches!(roster.get(1).expect("is in it").role, Role::Creator { .. }));
+    assert_eq!(roster.get(2).expect("is in it").date, 20);
+    roster.join(9, 60, Some(1));
+    assert_eq!(ids(roster.newest_first()), [9, 2, 1]);
+}
+
+#[test]
 fn a_ban_ends_with_its_time() {
     let members = crowd(10, Membership::default());
     members.ban(42, ME, 8, 100);

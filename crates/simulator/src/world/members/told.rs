@@ -54,12 +54,12 @@ impl Telling {
                 if let Some(by) = by.filter(|by| !came.contains(by)) {
                     self.present(by, date, None);
                 }
+                came.iter().for_each(|&user| self.present(user, date, by.filter(|by| *by != user)));
                 if matches!(message.action, A::ChatCreate(_) | A::ChannelCreate(_))
                     && let Some(member) = by.and_then(|by| self.members.get_mut(*self.places.get(&by)?)?.as_mut())
                 {
                     member.role = Role::Creator { rank: None };
                 }
-                came.iter().for_each(|&user| self.present(user, date, by.filter(|by| *by != user)));
             }
         }
     }
