@@ -48,6 +48,10 @@ async def becomes_true(what, view, truth, fields=FIELDS):
         await asyncio.sleep(0.1)
 
 
+class Needed(Exception):
+    """A step failed without which the others cannot be tried."""
+
+
 class Judge:
     """Runs the steps of one client and says how each went."""
 
@@ -82,18 +86,21 @@ class Judge:
             self.failed.append(name)
             print(f"{self.client_name}: {name}: FAILED", flush=True)
             if needed:
-                self.end()
+                raise Needed(name) from None
 
     async def all(self):
-        """All steps, within a time that a hanging client cannot stretch."""
-        await asyncio.wait_for(self.run(), float(os.environ.get("JUDGE_LIMIT", "300")))
-
-    def end(self):
+        """All steps, within a time that a hanging client cannot stretch. Gives the exit code."""
+        try:
+            await asyncio.wait_for(self.run(), float(os.environ.get("JUDGE_LIMIT", "300")))
+        except Needed:
+            pass
+        except asyncio.TimeoutError:
+            self.failed.append("ending in time")
         if self.failed:
             print(f"{self.client_name}: failed: {', '.join(self.failed)}", flush=True)
-            sys.exit(1)
+            return 1
         print(f"{self.client_name}: all that was seen equals the truth", flush=True)
-        sys.exit(0)
+        return 0
 
 
 def happenings(control, count, seed, kinds=(("post", 8), ("edit", 2), ("delete", 1))):

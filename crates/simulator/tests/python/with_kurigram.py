@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sys
 
 import rsa
 from judging import FIELDS, Judge, equal
@@ -66,7 +67,6 @@ class Program(Judge):
         await self.step("members", self.members)
         await self.step("download", self.download)
         await self.client.disconnect()
-        self.end()
 
     async def sign_in(self):
         await self.client.connect()
@@ -140,4 +140,4 @@ class Program(Judge):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    utils.get_event_loop().run_until_complete(Program().all())
+    sys.exit(utils.get_event_loop().run_until_complete(Program().all()))

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import re
+import sys
 
 from judging import Judge, becomes_true, equal, happenings
 from telethon import TelegramClient, errors, events, functions, utils
@@ -145,7 +146,6 @@ class Program(Judge):
         await self.step("catch-up", self.catch_up)
         await self.step("differences", self.differences)
         await self.step("sign-out", self.sign_out)
-        self.end()
 
     async def sign_in(self):
         await self.client.connect()
@@ -297,4 +297,4 @@ class Program(Judge):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    asyncio.run(Program().all())
+    sys.exit(asyncio.run(Program().all()))
