@@ -6,9 +6,11 @@
 mod build;
 mod chat;
 mod error;
+pub mod events;
 mod export;
 mod file;
 mod generated;
+pub(crate) mod live;
 mod media;
 mod people;
 mod phrases;
@@ -23,9 +25,11 @@ use std::path::PathBuf;
 
 pub use chat::{Chat, ChatKind};
 pub use error::WorldError;
+pub use events::{Event, EventError, Post, Record, Timed};
 pub use export::Notes;
 pub use file::FloodModel;
 pub use generated::{GeneratedChat, Language};
+pub use live::{Restriction, Standing, Stood};
 pub use people::Person;
 pub use truth::{Content, Media, Truth};
 pub use wire::{marked, peers_of};
@@ -44,6 +48,7 @@ pub struct World {
     files: HashMap<i64, PathBuf>,
     /// What loading an export could not represent or did not find.
     notes: Notes,
+    happened: events::Happened,
     /// How the server limits calls; absent: not at all.
     pub flood: Option<FloodModel>,
     /// The user on whose side private chats are told (`out` messages are theirs). The server gives an account this id unless the
@@ -52,19 +57,25 @@ pub struct World {
 }
 
 impl World {
-    /// All chats, in the order of the world file or export.
+    /// The chats that the world began with, in the order of the world file or export.
     pub fn chats(&self) -> &[Chat] {
         &self.chats
     }
 
-    /// A chat by its marked id.
-    pub fn chat(&self, id: i64) -> Option<&Chat> {
-        self.by_id.get(&id).map(|&at| &self.chats[at])
+    /// Those, and then the ones that events made.
+    pub fn all_chats(&self) -> impl Iterator<Item = &Chat> {
+        self.chats.iter().chain(self.happened.made.iter())
     }
 
-    /// A chat by its username, without `@`, in any case.
+    /// A chat by its marked id.
+    pub fn chat(&self, id: i64) -> Option<&Chat> {
+        let born = self.by_id.get(&id).map(|&at| &self.chats[at]);
+        born.or_else(|| self.happened.made.iter().find(|chat| chat.id == id))
+    }
+
+    /// A chat by the username that it has now, without `@`, in any case.
     pub fn chat_named(&self, username: &str) -> Option<&Chat> {
-        self.chats.iter().find(|chat| chat.username.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(username)))
+        self.all_chats().find(|chat| chat.username().is_some_and(|name| name.eq_ignore_ascii_case(username)))
     }
 
     /// Everyone who wrote, was forwarded or is talked with, by user id.
@@ -86,14 +97,18 @@ impl World {
     pub fn file(&self, id: i64) -> Option<Vec<u8>> {
         match self.files.get(&id) {
             Some(path) => std::fs::read(path).ok(),
-            None => self.chats.iter().find_map(|chat| chat.picture(id)),
+            None => self.chats.iter().find_map(|chat| chat.picture(id)).or_else(|| self.drawn(id)),
         }
     }
 
     /// Deletes messages as their author would. Gives the ids that existed until now; the chat's pts grows by their number.
     pub fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, WorldError> {
-        let chat = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
-        Ok(chat.delete(ids))
+        let before = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
+        let mut seen = std::collections::HashSet::new();
+        let gone: Vec<i32> = ids.iter().copied().filter(|&id| seen.insert(id) && before.exists(id)).collect();
+        // Of those there was one; a chat is never taken away.
+        let played = self.play(Event::Delete { chat, ids: gone.clone() });
+        played.map(|_| gone).map_err(|_| WorldError::NoChat(chat))
     }
 
     /// What exists in a chat now, oldest first.

@@ -21,6 +21,7 @@ impl World {
             people: BTreeMap::new(),
             files: HashMap::new(),
             notes: Notes::default(),
+            happened: super::events::Happened::default(),
             flood: None,
             me: people::ME,
         }

@@ -1,11 +1,11 @@
 //! One chat: which message ids exist, and what each holds.
 
-use std::collections::HashSet;
-use std::sync::{OnceLock, RwLock};
+use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use grammers_tl_types as tl;
 
 use super::generated::{Generated, Numbering};
+use super::live::{Entry, Live, Restriction, Stood, Topic};
 use super::stored::Stored;
 use super::{DC_ID, wire};
 
@@ -35,7 +35,7 @@ impl ChatKind {
     }
 }
 
-/// One chat of the world.
+/// One chat of the world. Its fields tell how it began; events change what the methods of the same name tell.
 #[derive(Debug)]
 pub struct Chat {
     /// Marked id.
@@ -53,7 +53,7 @@ pub struct Chat {
     /// The chat's picture, a file of the world.
     pub photo: Option<i64>,
     source: Source,
-    changes: RwLock<Changes>,
+    live: RwLock<Live>,
     alive: OnceLock<usize>,
 }
 
@@ -61,12 +61,6 @@ pub struct Chat {
 pub(super) enum Source {
     Generated(Generated),
     Stored(Stored),
-}
-
-/// What happened since the world began.
-#[derive(Debug, Default)]
-struct Changes {
-    deleted: HashSet<i32>,
 }
 
 impl Chat {
@@ -85,7 +79,7 @@ impl Chat {
             members: 0,
             photo: None,
             source,
-            changes: RwLock::default(),
+            live: RwLock::default(),
             alive: OnceLock::new(),
         }
     }
@@ -104,6 +98,86 @@ impl Chat {
         wire::peer(self.id)
     }
 
+    /// What it is called now.
+    pub fn title(&self) -> String {
+        self.read().profile.title.clone().unwrap_or_else(|| self.title.clone())
+    }
+
+    /// Its username now, without `@`.
+    pub fn username(&self) -> Option<String> {
+        self.read().profile.username.clone().unwrap_or_else(|| self.username.clone())
+    }
+
+    /// Its description now.
+    pub fn about(&self) -> String {
+        self.read().profile.about.clone().unwrap_or_else(|| self.about.clone())
+    }
+
+    /// Its picture now, a file of the world.
+    pub fn photo(&self) -> Option<i64> {
+        self.read().profile.photo.unwrap_or(self.photo)
+    }
+
+    /// How many members it claims now.
+    pub fn members(&self) -> i32 {
+        self.members.saturating_add(self.read().profile.members).max(0)
+    }
+
+    /// Whether those who join see nothing of what came before.
+    pub fn hides_history(&self) -> bool {
+        self.read().profile.hidden_history
+    }
+
+    /// Whether only administrators see its list of members.
+    pub fn hides_members(&self) -> bool {
+        self.read().profile.hidden_members
+    }
+
+    /// Whether its messages may be neither forwarded nor saved.
+    pub fn is_protected(&self) -> bool {
+        self.read().profile.protected
+    }
+
+    /// Whether it is divided into topics.
+    pub fn is_forum(&self) -> bool {
+        self.read().profile.forum
+    }
+
+    /// Why it is not shown to everyone.
+    pub fn restriction(&self) -> Option<Restriction> {
+        self.read().profile.restriction.clone()
+    }
+
+    /// Marked id of the group that discusses this channel, or of the channel that this group discusses.
+    pub fn linked(&self) -> Option<i64> {
+        self.read().profile.linked
+    }
+
+    /// Marked id of the supergroup that this group became.
+    pub fn migrated_to(&self) -> Option<i64> {
+        self.read().profile.migrated_to
+    }
+
+    /// Marked id of the group that this was, and that group's newest message.
+    pub fn migrated_from(&self) -> Option<(i64, i32)> {
+        self.read().profile.migrated_from
+    }
+
+    /// Whether an invite link with this hash is good.
+    pub fn invites(&self, hash: &str) -> bool {
+        self.read().profile.invites.contains(hash)
+    }
+
+    /// The newest pinned message.
+    pub fn pinned(&self) -> Vec<i32> {
+        self.read().pinned.iter().rev().copied().collect()
+    }
+
+    /// Where a user stands since events changed it; `None`: as at the beginning.
+    pub fn stands(&self, user: i64) -> Option<Stood> {
+        self.read().stands(user).cloned()
+    }
+
     /// The newest existing message id, 0 if none.
     pub fn top(&self) -> i32 {
         self.ids_below(0).next().unwrap_or(0)
@@ -111,36 +185,61 @@ impl Chat {
 
     /// The newest id ever given out, existing or not.
     pub fn last_id(&self) -> i32 {
+        self.born_last_id().max(self.read().last)
+    }
+
+    /// The newest id that it had at the beginning.
+    pub(super) fn born_last_id(&self) -> i32 {
         match &self.source {
             Source::Generated(generated) => generated.last_id(),
             Source::Stored(stored) => stored.last_id(),
         }
     }
 
-    /// The channel's pts: one for each message ever posted, and one for each deletion of this session.
+    /// The pts with which it began: one for each message ever posted until then.
+    pub(crate) fn born_pts(&self) -> i32 {
+        self.born_last_id().saturating_add(1)
+    }
+
+    /// The channel's pts: one for each message ever posted, and what each later event took.
     pub fn pts(&self) -> i32 {
-        self.last_id().saturating_add(1).saturating_add(i32::try_from(self.changes().deleted.len()).unwrap_or(i32::MAX))
+        self.born_pts().saturating_add(self.read().pts)
     }
 
     /// How many messages exist.
     pub fn count(&self) -> usize {
-        let born = *self.alive.get_or_init(|| match &self.source {
+        let (posted, deleted) = self.read().balance();
+        self.born_count() + posted - deleted
+    }
+
+    fn born_count(&self) -> usize {
+        *self.alive.get_or_init(|| match &self.source {
             Source::Generated(generated) => generated.ids_from(1).count(),
             Source::Stored(stored) => stored.count(),
-        });
-        born - self.changes().deleted.len()
+        })
     }
 
     /// Whether a message exists now.
     pub fn exists(&self, id: i32) -> bool {
-        self.was_born(id) && !self.was_deleted(id)
+        self.read().exists(id).unwrap_or_else(|| self.was_born(id))
     }
 
     /// One message, as a server tells it to one who may see all; `None` for a deleted or unknown id.
     pub fn message(&self, id: i32) -> Option<tl::enums::Message> {
-        if !self.exists(id) {
-            return None;
+        let live = self.read().message(id);
+        live.unwrap_or_else(|| self.born_message(id))
+    }
+
+    /// Ids that existed at the beginning, ascending.
+    pub(super) fn born_ids(&self) -> Box<dyn Iterator<Item = i32> + Send + '_> {
+        match &self.source {
+            Source::Generated(generated) => Box::new(generated.ids_from(1)),
+            Source::Stored(stored) => Box::new(stored.ids_from(1)),
         }
+    }
+
+    /// One message as it was at the beginning.
+    pub(super) fn born_message(&self, id: i32) -> Option<tl::enums::Message> {
         match &self.source {
             Source::Generated(generated) => generated.message(id),
             Source::Stored(stored) => stored.message(id),
@@ -150,38 +249,84 @@ impl Chat {
     /// Existing ids below `offset`, newest first; `offset` 0 begins at the newest.
     pub fn ids_below(&self, offset: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
         let below = if offset <= 0 { i32::MAX } else { offset };
+        let posted = std::iter::successors(self.read().posted_below(below), |id| self.read().posted_below(*id));
+        let there = |id: &i32| self.read().exists(*id).unwrap_or(true);
         match &self.source {
-            Source::Generated(generated) => Box::new(generated.ids_below(below).filter(|id| !self.was_deleted(*id))),
-            Source::Stored(stored) => Box::new(stored.ids_below(below).filter(|id| !self.was_deleted(*id))),
+            Source::Generated(generated) => Box::new(posted.chain(generated.ids_below(below).filter(there))),
+            Source::Stored(stored) => Box::new(posted.chain(stored.ids_below(below).filter(there))),
         }
     }
 
     /// Existing ids from `id` on, itself included, oldest first.
     pub fn ids_from(&self, id: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
+        let next = move |id: i32| self.read().posted_from(id);
+        let mut at = Some(id);
+        let posted = std::iter::from_fn(move || {
+            let found = next(at?)?;
+            at = found.checked_add(1);
+            Some(found)
+        });
+        let there = |id: &i32| self.read().exists(*id).unwrap_or(true);
         match &self.source {
-            Source::Generated(generated) => Box::new(generated.ids_from(id).filter(|id| !self.was_deleted(*id))),
-            Source::Stored(stored) => Box::new(stored.ids_from(id).filter(|id| !self.was_deleted(*id))),
+            Source::Generated(generated) => Box::new(generated.ids_from(id).filter(there).chain(posted)),
+            Source::Stored(stored) => Box::new(stored.ids_from(id).filter(there).chain(posted)),
         }
     }
 
     /// The lowest id whose message is not older than `date` (unix time): what `offset_date` means as an `offset_id`.
     /// One above the newest if all are older.
     pub fn first_id_at(&self, date: i32) -> i32 {
-        match &self.source {
+        let born = match &self.source {
             Source::Generated(generated) => generated.first_id_at(date),
             Source::Stored(stored) => stored.first_id_at(date),
+        };
+        if born <= self.born_last_id() {
+            return born;
         }
+        let live = self.read();
+        live.first_posted_at(date).unwrap_or_else(|| born.max(live.last.saturating_add(1)))
     }
 
-    /// Deletes messages; gives those that existed until now.
-    pub fn delete(&self, ids: &[i32]) -> Vec<i32> {
-        let mut changes = self.changes.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        ids.iter().copied().filter(|&id| self.was_born(id) && changes.deleted.insert(id)).collect()
+    /// Lines of the channel's log after a pts, oldest first, as many as wanted. What happened before the world began is computed:
+    /// there each message took one pts, that after its id.
+    pub(crate) fn log_after(&self, pts: i32, wanted: usize) -> Vec<Entry> {
+        use super::live::Change;
+        let born_pts = self.born_pts();
+        let mut entries = Vec::new();
+        if pts < born_pts {
+            let born: Vec<i32> = match &self.source {
+                Source::Generated(generated) => generated.ids_from(pts.max(1)).take(wanted).collect(),
+                Source::Stored(stored) => stored.ids_from(pts.max(1)).take(wanted).collect(),
+            };
+            entries.extend(born.into_iter().map(|id| Entry { pts: id.saturating_add(1), change: Change::New(id) }));
+        }
+        let live = self.read();
+        let from = live.log.partition_point(|entry| entry.pts <= pts);
+        let room = wanted - entries.len();
+        entries.extend(live.log[from..].iter().take(room).cloned());
+        entries
+    }
+
+    /// A forum's topics, by the id of the message that began each.
+    pub(crate) fn topics(&self) -> Vec<(i32, Topic)> {
+        self.read().topics.iter().map(|(id, topic)| (*id, topic.clone())).collect()
+    }
+
+    /// Ids of a thread's answers that exist, ascending; `None` where no event made one.
+    pub(crate) fn thread(&self, first: i32) -> Option<Vec<i32>> {
+        let live = self.read();
+        let answers = live.threads.get(&first)?;
+        Some(answers.iter().copied().filter(|id| live.exists(*id).unwrap_or(true)).collect())
+    }
+
+    /// The copy of a channel's post in the linked group.
+    pub(crate) fn discussion(&self, post: i32) -> Option<i32> {
+        self.read().discussions.get(&post).copied()
     }
 
     /// The chat as a list of chats tells it; `None` for a private chat (that is a user).
     pub fn to_tl(&self, access_hash: i64) -> Option<tl::enums::Chat> {
-        let photo = match self.photo {
+        let photo = match self.photo() {
             Some(photo_id) => {
                 tl::enums::ChatPhoto::Photo(tl::types::ChatPhoto { has_video: false, photo_id, stripped_thumb: None, dc_id: DC_ID })
             }
@@ -209,10 +354,6 @@ impl Chat {
         }
     }
 
-    fn was_deleted(&self, id: i32) -> bool {
-        self.changes().deleted.contains(&id)
-    }
-
     /// Gives a generated chat its place in the id space that it shares with others.
     pub(super) fn renumber(&mut self, numbering: Numbering) {
         if let Source::Generated(generated) = &mut self.source {
@@ -221,7 +362,12 @@ impl Chat {
         }
     }
 
-    fn changes(&self) -> std::sync::RwLockReadGuard<'_, Changes> {
-        self.changes.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Live> {
+        self.live.read().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// For events only.
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Live> {
+        self.live.write().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
