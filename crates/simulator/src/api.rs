@@ -4,9 +4,12 @@ mod chats;
 mod files;
 mod full;
 mod history;
+mod joining;
 mod peers;
 pub(crate) mod sign_in;
 mod state;
+mod threads;
+pub(crate) mod updates;
 mod users;
 
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use tl::{Cursor, Deserializable, Identifiable, RemoteCall, Serializable};
 
 use crate::account::Account;
 use crate::datacentre::Datacentre;
+use crate::links::SessionId;
 use crate::wire::message::{GZIP_ID, constructor, unpack};
 
 /// A refusal, as `rpc_error` carries it.
@@ -57,6 +61,8 @@ pub(crate) struct Answer {
 pub(crate) struct Caller<'a> {
     pub(crate) datacentre: &'a Datacentre,
     pub(crate) account: Arc<Account>,
+    /// The session that asks, if one does.
+    pub(crate) session: Option<SessionId>,
 }
 
 /// The rest of a wrapped query.
@@ -71,7 +77,7 @@ impl Deserializable for Rest {
 }
 
 /// Answers one call.
-pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]) -> Result<Answer, Failure> {
+pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, session: SessionId, body: &[u8]) -> Result<Answer, Failure> {
     let body = unwrap(body)?;
     let id = constructor(&body);
     let method = tl::name_for_id(id);
@@ -85,8 +91,10 @@ pub(crate) fn answer(datacentre: &Datacentre, account: Arc<Account>, body: &[u8]
     if !account.signed_in && !before_sign_in(id) {
         return Err(Failure::new(401, "AUTH_KEY_UNREGISTERED"));
     }
+    // What a call tells belongs to one moment; joining and leaving make the next.
+    let _moment = (!happens(id)).then(|| datacentre.world.moment());
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
-    let caller = Caller { datacentre, account };
+    let caller = Caller { datacentre, account, session: Some(session) };
     Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack })
 }
 
@@ -137,6 +145,37 @@ fn before_sign_in(id: u32) -> bool {
     )
 }
 
+/// Whether a call makes something happen in the world.
+fn happens(id: u32) -> bool {
+    matches!(
+        id,
+        f::channels::JoinChannel::CONSTRUCTOR_ID
+            | f::channels::LeaveChannel::CONSTRUCTOR_ID
+            | f::messages::ImportChatInvite::CONSTRUCTOR_ID
+    )
+}
+
+/// Whether who calls this wants no updates for it: <https://core.telegram.org/method/invokeWithoutUpdates>.
+pub(crate) fn is_without_updates(body: &[u8]) -> bool {
+    let mut body = body.to_vec();
+    loop {
+        let inner = match constructor(&body) {
+            f::InvokeWithoutUpdates::<Rest>::CONSTRUCTOR_ID => return true,
+            f::InvokeWithLayer::<Rest>::CONSTRUCTOR_ID => read::<f::InvokeWithLayer<Rest>>(&body).map(|wrapper| wrapper.query.0),
+            f::InitConnection::<Rest>::CONSTRUCTOR_ID => read::<f::InitConnection<Rest>>(&body).map(|wrapper| wrapper.query.0),
+            f::InvokeWithTakeout::<Rest>::CONSTRUCTOR_ID => {
+                read::<f::InvokeWithTakeout<Rest>>(&body).map(|wrapper| wrapper.query.0)
+            }
+            f::InvokeAfterMsg::<Rest>::CONSTRUCTOR_ID => read::<f::InvokeAfterMsg<Rest>>(&body).map(|wrapper| wrapper.query.0),
+            _ => return false,
+        };
+        match inner {
+            Ok(inner) => body = inner,
+            Err(_) => return false,
+        }
+    }
+}
+
 fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
     match id {
         f::help::GetConfig::CONSTRUCTOR_ID => call(body, |_: f::help::GetConfig| Ok(caller.config())),
@@ -149,7 +188,7 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::account::GetPassword::CONSTRUCTOR_ID => call(body, |_: f::account::GetPassword| Ok(caller.password())),
 
         f::updates::GetState::CONSTRUCTOR_ID => call(body, |_: f::updates::GetState| Ok(caller.updates_state())),
-        f::updates::GetDifference::CONSTRUCTOR_ID => call(body, |_: f::updates::GetDifference| Ok(caller.difference())),
+        f::updates::GetDifference::CONSTRUCTOR_ID => call(body, |call| caller.difference(call)),
         f::updates::GetChannelDifference::CONSTRUCTOR_ID => call(body, |call| caller.channel_difference(call)),
 
         f::users::GetUsers::CONSTRUCTOR_ID => call(body, |call: f::users::GetUsers| Ok(caller.users_by_input(&call.id))),
@@ -166,6 +205,19 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::messages::GetHistory::CONSTRUCTOR_ID => call(body, |call| caller.history(call)),
         f::messages::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.messages_by_id(call)),
         f::channels::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.channel_messages_by_id(call)),
+
+        f::messages::GetReplies::CONSTRUCTOR_ID => call(body, |call| caller.replies(call)),
+        f::messages::GetDiscussionMessage::CONSTRUCTOR_ID => call(body, |call| caller.discussion(call)),
+        f::messages::Search::CONSTRUCTOR_ID => call(body, |call| caller.search(call)),
+        f::messages::GetForumTopics::CONSTRUCTOR_ID => call(body, |call| caller.topics(call)),
+        f::messages::GetForumTopicsById::CONSTRUCTOR_ID => call(body, |call| caller.topics_by_id(call)),
+        f::messages::GetMessagesViews::CONSTRUCTOR_ID => call(body, |call| caller.views(call)),
+        f::messages::GetMessagesReactions::CONSTRUCTOR_ID => call(body, |call| caller.reactions(call)),
+
+        f::channels::JoinChannel::CONSTRUCTOR_ID => call(body, |call| caller.join(call)),
+        f::channels::LeaveChannel::CONSTRUCTOR_ID => call(body, |call| caller.leave(call)),
+        f::messages::CheckChatInvite::CONSTRUCTOR_ID => call(body, |call| caller.check_invite(call)),
+        f::messages::ImportChatInvite::CONSTRUCTOR_ID => call(body, |call| caller.import_invite(call)),
 
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
 

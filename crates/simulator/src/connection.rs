@@ -220,7 +220,12 @@ impl Reading {
         // The account as it is now: an earlier message of the same packet may have signed it in.
         let account = self.datacentre.accounts.by_key(link.account.key.id());
         let account = account.unwrap_or_else(|| link.account.clone());
-        let (result, pack) = match api::answer(&self.datacentre, account, &message.body) {
+        let session = (link.account.key.id(), link.session);
+        if account.signed_in && !api::is_without_updates(&message.body) {
+            let way = link.clone();
+            self.datacentre.links.attach(session, &account.name, move |update| way.send_open(update));
+        }
+        let (result, pack) = match api::answer(&self.datacentre, account, session, &message.body) {
             Ok(answer) => (answer.bytes, answer.pack),
             Err(failure) => (failure.to_bytes(), false),
         };
@@ -249,6 +254,12 @@ impl Link {
     fn send(&self, message: Outgoing) {
         // A closed connection needs no answer.
         let _ = self.sender.send(Send::Messages { account: self.account.clone(), session: self.session, message });
+    }
+
+    /// The same; whether the connection is open.
+    fn send_open(&self, message: Outgoing) -> bool {
+        self.send(message);
+        !self.sender.is_closed()
     }
 
     fn pong(&self, msg_id: i64, ping_id: i64) {

@@ -94,11 +94,11 @@ async fn health(State(datacentre): Shared) -> Json<Value> {
 }
 
 async fn chats(State(datacentre): Shared) -> Json<Vec<ChatLine>> {
-    let lines = datacentre.world.chats().iter().map(|chat| ChatLine {
+    let lines = datacentre.world.all_chats().map(|chat| ChatLine {
         chat_id: chat.id,
         kind: chat.kind,
-        title: chat.title.clone(),
-        username: chat.username.clone(),
+        title: chat.title(),
+        username: chat.username(),
         last_id: chat.last_id(),
         top: chat.top(),
         count: chat.count(),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use grammers_tl_types as tl;
@@ -11,11 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::store::{Accounts, StateError};
 use crate::account::{Account, SessionFile, hex};
+use crate::api::Caller;
 use crate::api::sign_in::Login;
 use crate::calls::Calls;
 use crate::clock;
 use crate::flood::Floods;
-use crate::world::{DC_ID, World, WorldError};
+use crate::links::{Links, SessionId};
+use crate::mailbox::Mailboxes;
+use crate::push::Pushes;
+use crate::wire::message::Outgoing;
+use crate::world::{DC_ID, Event, EventError, Record, Timed, Truth, World, WorldError};
 
 const SALT_SECONDS: i64 = 3600;
 
@@ -28,6 +33,11 @@ pub(crate) struct Datacentre {
     pub(crate) floods: Floods,
     /// Where clients connect to.
     pub(crate) address: SocketAddr,
+    pub(crate) links: Links,
+    pub(crate) pushes: Pushes,
+    pub(crate) mailboxes: Mailboxes,
+    /// Held while an event happens and is told, so that pushes keep the order of events.
+    playing: Mutex<()>,
     latency_ms: AtomicU64,
     cut: Mutex<CancellationToken>,
     /// Key id and session id of each session that was announced.
@@ -39,7 +49,9 @@ impl Datacentre {
     /// Takes the world, less the messages that were deleted in earlier runs.
     pub(crate) fn new(world: World, accounts: Accounts, address: SocketAddr) -> Self {
         for (chat, ids) in accounts.deletions() {
-            if world.delete(chat, &ids).is_err() {
+            // When is not remembered.
+            let timed = Timed { date: Some(0), event: Event::Delete { chat, ids } };
+            if world.play(timed).is_err() {
                 tracing::warn!(chat.id = chat, "the state directory tells of deletions in a chat that this world has not");
             }
         }
@@ -49,6 +61,10 @@ impl Datacentre {
             calls: Calls::default(),
             floods: Floods::default(),
             address,
+            links: Links::default(),
+            pushes: Pushes::default(),
+            mailboxes: Mailboxes::default(),
+            playing: Mutex::default(),
             latency_ms: AtomicU64::new(0),
             cut: Mutex::default(),
             sessions: Mutex::default(),
@@ -99,9 +115,39 @@ impl Datacentre {
 
     /// Deletes messages; gives those that existed until now.
     pub(crate) fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, DeleteError> {
-        let deleted = self.world.delete(chat, ids)?;
+        if self.world.chat(chat).is_none() {
+            return Err(WorldError::NoChat(chat).into());
+        }
+        let event = Event::Delete { chat, ids: ids.to_vec() };
+        let record = self.play(event.into(), None).map_err(|_| WorldError::NoChat(chat))?;
+        let deleted = record.deleted();
         self.accounts.deleted(chat, &deleted)?;
         Ok(deleted)
+    }
+
+    /// Lets an event happen and tells those who must know, except the session that made it: that has it in its answer.
+    pub(crate) fn play(&self, timed: Timed, except: Option<SessionId>) -> Result<Arc<Record>, EventError> {
+        let _turn = lock(&self.playing);
+        let accounts = self.accounts.all();
+        accounts.iter().for_each(|account| self.world.welcome(account.user_id));
+        let record = self.world.play(timed)?;
+        for account in accounts.into_iter().filter(|account| account.signed_in && self.links.listens(&account.name)) {
+            let name = account.name.clone();
+            let caller = Caller { datacentre: self, account, session: None };
+            for update in caller.news(&record).into_iter().flat_map(|update| self.pushes.pass(&name, update)) {
+                self.links.send(&name, except, || Outgoing::notice(&update));
+            }
+        }
+        Ok(record)
+    }
+
+    /// What an account can know of a chat now, oldest first.
+    pub(crate) fn truth_of(&self, account: &str, chat: i64) -> Result<Vec<Truth>, WorldError> {
+        let chat = self.world.chat(chat).ok_or(WorldError::NoChat(chat))?;
+        let Some(account) = self.accounts.by_name(account) else {
+            return Ok(Vec::new());
+        };
+        Ok(Caller { datacentre: self, account, session: None }.truth(chat))
     }
 
     /// The file by which a collector becomes this account.

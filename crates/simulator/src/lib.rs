@@ -11,6 +11,7 @@
 //!
 //! Nothing here was compared with the real Telegram; it follows its documentation.
 
+mod access;
 mod account;
 mod api;
 mod calls;
@@ -22,6 +23,9 @@ mod control;
 mod datacentre;
 mod flood;
 mod http;
+mod links;
+mod mailbox;
+mod push;
 mod simulator;
 mod srp;
 mod wire;
@@ -32,5 +36,6 @@ pub use account::{AccountRequest, SessionFile};
 pub use calls::CallCounts;
 pub use control::ChatLine;
 pub use flood::{FailRequest, FloodRequest};
+pub use push::{PushFaults, UpdateRules};
 pub use simulator::{Options, Simulator, SimulatorError};
 pub use world::{Truth, World};

@@ -15,7 +15,8 @@ use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::flood::{FailRequest, FloodRequest};
-use crate::world::{Truth, World, WorldError};
+use crate::push::{PushFaults, UpdateRules};
+use crate::world::{EventError, Record, Timed, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -45,6 +46,8 @@ pub enum SimulatorError {
     State(#[from] StateError),
     #[error(transparent)]
     World(#[from] WorldError),
+    #[error(transparent)]
+    Event(#[from] EventError),
 }
 
 impl From<DeleteError> for SimulatorError {
@@ -157,6 +160,37 @@ impl Simulator {
     /// Delays each answer to a call.
     pub fn set_latency(&self, latency: Duration) {
         self.datacentre.set_latency(latency);
+    }
+
+    /// Lets an event happen, and pushes what accounts learn of it. It happens whole or not at all.
+    ///
+    /// # Errors
+    /// Names the field of the event that does not fit the world.
+    pub fn play(&self, event: impl Into<Timed>) -> Result<Arc<Record>, SimulatorError> {
+        Ok(self.datacentre.play(event.into(), None)?)
+    }
+
+    /// What goes wrong with the next pushes.
+    pub fn fault_pushes(&self, faults: PushFaults) {
+        self.datacentre.pushes.inject(faults);
+    }
+
+    /// Keeps the news of a chat from those who do not ask for its difference, as the server does in big channels.
+    pub fn silence(&self, chat: i64, silent: bool) {
+        self.datacentre.pushes.silence(chat, silent);
+    }
+
+    /// How differences are cut from now on.
+    pub fn set_update_rules(&self, rules: UpdateRules) {
+        self.datacentre.pushes.set_rules(rules);
+    }
+
+    /// What an account can know of a chat now, oldest first: its own ids, and nothing that is hidden from it.
+    ///
+    /// # Errors
+    /// Where there is no such chat.
+    pub fn truth_of(&self, account: &str, chat: i64) -> Result<Vec<Truth>, SimulatorError> {
+        Ok(self.datacentre.truth_of(account, chat)?)
     }
 
     /// Deletes messages as their author would; gives those that existed until now.

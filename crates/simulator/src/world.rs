@@ -32,6 +32,7 @@ pub use generated::{GeneratedChat, Language};
 pub use live::{Restriction, Standing, Stood};
 pub use people::Person;
 pub use truth::{Content, Media, Truth};
+pub(crate) use wire::peer;
 pub use wire::{marked, peers_of};
 
 /// The datacentre in which all files of the world live.
@@ -103,12 +104,8 @@ impl World {
 
     /// Deletes messages as their author would. Gives the ids that existed until now; the chat's pts grows by their number.
     pub fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, WorldError> {
-        let before = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
-        let mut seen = std::collections::HashSet::new();
-        let gone: Vec<i32> = ids.iter().copied().filter(|&id| seen.insert(id) && before.exists(id)).collect();
-        // Of those there was one; a chat is never taken away.
-        let played = self.play(Event::Delete { chat, ids: gone.clone() });
-        played.map(|_| gone).map_err(|_| WorldError::NoChat(chat))
+        let record = self.play(Event::Delete { chat, ids: ids.to_vec() }).map_err(|_| WorldError::NoChat(chat))?;
+        Ok(record.deleted())
     }
 
     /// What exists in a chat now, oldest first.

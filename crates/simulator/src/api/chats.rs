@@ -4,10 +4,11 @@ use grammers_tl_types as tl;
 
 use super::full;
 use super::peers::Named;
+use super::updates::participant;
 use super::{Caller, Failure};
 use crate::account::Sight;
 use crate::clock;
-use crate::world::{Chat, ChatKind};
+use crate::world::{Chat, ChatKind, Standing};
 
 /// <https://core.telegram.org/method/messages.getDialogs>: a page is at most this long.
 const PAGE: usize = 100;
@@ -25,7 +26,7 @@ impl Caller<'_> {
     pub(super) fn dialogs(&self, call: tl::functions::messages::GetDialogs) -> Result<tl::enums::messages::Dialogs, Failure> {
         // Folder 1 is the archive: nothing is in it.
         let mut lines: Vec<Line<'_>> = match call.folder_id {
-            None | Some(0) => self.visible_chats().filter(|(_, sight)| sight.member).map(line).collect(),
+            None | Some(0) => self.visible_chats().filter(|(_, sight)| sight.member).map(|seen| self.line(seen)).collect(),
             Some(_) => Vec::new(),
         };
         lines.sort_by_key(|line| std::cmp::Reverse((line.date, line.top, line.chat.id)));
@@ -47,7 +48,9 @@ impl Caller<'_> {
         let mut messages = Vec::with_capacity(page.len());
         for line in page {
             named.chat(line.chat);
-            dialogs.push(full::dialog(line.chat, line.top));
+            let peer = self.peer_of(line.chat);
+            named.peer(Some(&peer));
+            dialogs.push(full::dialog(line.chat, peer, line.top));
             if let Some(message) = line.message {
                 named.message(&message);
                 messages.push(message);
@@ -80,7 +83,12 @@ impl Caller<'_> {
         call: tl::functions::channels::GetFullChannel,
     ) -> Result<tl::enums::messages::ChatFull, Failure> {
         let (chat, sight) = self.channel(&call.channel)?;
-        Ok(self.full(chat, full::channel(chat, sight)))
+        let mut full = full::channel(chat, sight);
+        if let (tl::enums::ChatFull::ChannelFull(full), Some((group, last))) = (&mut full, chat.migrated_from()) {
+            full.migrated_from_chat_id = Some(-group);
+            full.migrated_from_max_id = self.mailbox(|mailbox| mailbox.own(last));
+        }
+        Ok(self.full(chat, full))
     }
 
     pub(super) fn full_group(&self, call: tl::functions::messages::GetFullChat) -> Result<tl::enums::messages::ChatFull, Failure> {
@@ -103,19 +111,27 @@ impl Caller<'_> {
         if !asks_self || !sight.member {
             return Err(Failure::bad("USER_NOT_PARTICIPANT"));
         }
-        let participant = tl::types::ChannelParticipantSelf {
-            via_request: false,
-            user_id: me,
-            inviter_id: me,
-            date: chat.created.min(clock::unix_now()),
-            subscription_until_date: None,
-            rank: None,
+        let stood = chat.stands(me);
+        let participant = match stood.as_ref().map(|stood| &stood.standing) {
+            None | Some(Standing::Member) => tl::types::ChannelParticipantSelf {
+                via_request: false,
+                user_id: me,
+                inviter_id: stood.as_ref().map_or(me, |stood| stood.by),
+                date: stood.as_ref().map_or(chat.created.min(clock::unix_now()), |stood| stood.date),
+                subscription_until_date: None,
+                rank: None,
+            }
+            .into(),
+            Some(_) => {
+                let told = stood.as_ref().and_then(participant);
+                told.ok_or_else(|| Failure::bad("USER_NOT_PARTICIPANT"))?
+            }
         };
         let mut named = Named::default();
         named.chat(chat);
         named.user(me);
         let (chats, users) = named.told(self);
-        Ok(tl::types::channels::ChannelParticipant { participant: participant.into(), chats, users }.into())
+        Ok(tl::types::channels::ChannelParticipant { participant, chats, users }.into())
     }
 
     fn group(&self, bare: i64) -> Result<&Chat, Failure> {
@@ -132,12 +148,15 @@ impl Caller<'_> {
     }
 }
 
-fn line((chat, sight): (&Chat, Sight)) -> Line<'_> {
-    let message = Some(chat.top()).filter(|top| *top >= sight.from).and_then(|top| chat.message(top));
-    let (top, date) = match &message {
-        Some(tl::enums::Message::Message(message)) => (message.id, message.date),
-        Some(tl::enums::Message::Service(message)) => (message.id, message.date),
-        Some(tl::enums::Message::Empty(_)) | None => (0, chat.created),
-    };
-    Line { chat, top, date, message }
+impl<'a> Caller<'a> {
+    fn line(&self, (chat, sight): (&'a Chat, Sight)) -> Line<'a> {
+        let message = Some(chat.top()).filter(|top| *top >= sight.from).and_then(|top| chat.message(top));
+        let message = message.and_then(|message| self.tell(chat, message));
+        let (top, date) = match &message {
+            Some(tl::enums::Message::Message(message)) => (message.id, message.date),
+            Some(tl::enums::Message::Service(message)) => (message.id, message.date),
+            Some(tl::enums::Message::Empty(_)) | None => (0, chat.created),
+        };
+        Line { chat, top, date, message }
+    }
 }

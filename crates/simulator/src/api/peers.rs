@@ -5,19 +5,21 @@ use std::collections::BTreeSet;
 use grammers_tl_types as tl;
 
 use super::{Caller, Failure};
+use crate::access;
 use crate::account::Sight;
-use crate::world::{Chat, ChatKind, Person};
+use crate::api::updates::{admin_rights, banned_rights};
+use crate::world::{Chat, ChatKind, Person, Standing};
 
 impl<'a> Caller<'a> {
     /// All chats that the account is in or may read, in the world's order.
     pub(super) fn visible_chats(&self) -> impl Iterator<Item = (&'a Chat, Sight)> {
         let world = &self.datacentre.world;
         let account = self.account.clone();
-        world.chats().iter().filter_map(move |chat| Some((chat, account.sight(chat, world.me)?)))
+        world.all_chats().filter_map(move |chat| Some((chat, access::sight(&account, chat, world)?)))
     }
 
     pub(super) fn sight(&self, chat: &Chat) -> Option<Sight> {
-        self.account.sight(chat, self.datacentre.world.me)
+        access::sight(&self.account, chat, &self.datacentre.world)
     }
 
     /// A channel or supergroup by its input form.
@@ -49,12 +51,22 @@ impl<'a> Caller<'a> {
                 if user.access_hash != self.account.access_hash(user.user_id) {
                     return Err(Failure::bad("PEER_ID_INVALID"));
                 }
-                own_chat(user.user_id)
+                own_chat(self.private_with(user.user_id))
             }
-            tl::enums::InputPeer::UserFromMessage(from) => own_chat(from.user_id),
+            tl::enums::InputPeer::UserFromMessage(from) => own_chat(self.private_with(from.user_id)),
             tl::enums::InputPeer::PeerSelf => own_chat(self.account.user_id),
             tl::enums::InputPeer::Empty => Err(Failure::bad("PEER_ID_INVALID")),
         }
+    }
+
+    /// The private chat with a user. That with the world's own user is the one which is named after the caller.
+    fn private_with(&self, user: i64) -> i64 {
+        if user == self.datacentre.world.me { self.account.user_id } else { user }
+    }
+
+    /// Only administrators may.
+    pub(super) fn must_be_admin(&self, chat: &Chat) -> Result<(), Failure> {
+        if access::is_admin(&self.account, chat) { Ok(()) } else { Err(Failure::bad("CHAT_ADMIN_REQUIRED")) }
     }
 
     fn channel_hash(&self, bare: i64) -> i64 {
@@ -79,8 +91,8 @@ impl<'a> Caller<'a> {
     /// A user of the world, or one of the accounts.
     pub(super) fn user(&self, id: i64) -> Option<tl::enums::User> {
         let is_self = id == self.account.user_id;
-        let person = match self.datacentre.world.user(id) {
-            Some(person) => person.clone(),
+        let person = match self.datacentre.world.person(id) {
+            Some(person) => person,
             None => {
                 let accounts = self.datacentre.accounts.all();
                 Person::named(id, &accounts.iter().find(|account| account.user_id == id)?.name)
@@ -99,9 +111,7 @@ impl<'a> Caller<'a> {
         match self.sight(chat) {
             Some(sight) => {
                 let mut told = chat.to_tl(access_hash)?;
-                if let tl::enums::Chat::Channel(channel) = &mut told {
-                    channel.left = !sight.member;
-                }
+                self.mark(chat, sight, &mut told);
                 Some(told)
             }
             None if chat.kind.is_channel() => Some(
@@ -111,12 +121,42 @@ impl<'a> Caller<'a> {
                     monoforum: false,
                     id: chat.bare_id(),
                     access_hash,
-                    title: chat.title.clone(),
-                    until_date: None,
+                    title: chat.title(),
+                    until_date: match chat.stands(self.account.user_id).map(|stood| stood.standing) {
+                        Some(Standing::Banned { until }) if until > 0 => Some(until),
+                        _ => None,
+                    },
                 }
                 .into(),
             ),
+            None if chat.kind == ChatKind::Group => {
+                Some(tl::types::ChatForbidden { id: chat.bare_id(), title: chat.title() }.into())
+            }
             None => None,
+        }
+    }
+
+    /// Where the caller stands in a chat, and where the chat went.
+    fn mark(&self, chat: &Chat, sight: Sight, told: &mut tl::enums::Chat) {
+        let standing = chat.stands(self.account.user_id).map(|stood| stood.standing);
+        let is_creator = standing == Some(Standing::Creator);
+        let admin = standing.as_ref().filter(|standing| standing.is_admin()).map(|_| admin_rights());
+        match told {
+            tl::enums::Chat::Channel(channel) => {
+                (channel.left, channel.creator, channel.admin_rights) = (!sight.member, is_creator, admin);
+                if let Some(restricted @ Standing::Restricted { until }) = &standing {
+                    channel.banned_rights = Some(banned_rights(restricted, *until));
+                }
+            }
+            tl::enums::Chat::Chat(group) => {
+                (group.left, group.creator, group.admin_rights) = (!sight.member, is_creator, admin);
+                let migrated = chat.migrated_to().and_then(|id| self.datacentre.world.chat(id));
+                group.migrated_to = migrated.map(|to| {
+                    let access_hash = self.account.access_hash(to.id);
+                    tl::types::InputChannel { channel_id: to.bare_id(), access_hash }.into()
+                });
+            }
+            _ => {}
         }
     }
 }
@@ -192,7 +232,7 @@ impl Named {
         }
     }
 
-    fn peer(&mut self, peer: Option<&tl::enums::Peer>) {
+    pub(super) fn peer(&mut self, peer: Option<&tl::enums::Peer>) {
         match peer {
             None => {}
             Some(tl::enums::Peer::User(user)) => drop(self.users.insert(user.user_id)),

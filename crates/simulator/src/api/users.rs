@@ -49,10 +49,7 @@ impl Caller<'_> {
             named.chat(chat);
             chat.peer()
         } else {
-            let has_name =
-                |username: &Option<String>| username.as_deref().is_some_and(|username| username.eq_ignore_ascii_case(name));
-            let person = world.users().values().find(|person| has_name(&person.username));
-            let person = person.ok_or_else(|| Failure::bad("USERNAME_NOT_OCCUPIED"))?;
+            let person = world.person_named(name).ok_or_else(|| Failure::bad("USERNAME_NOT_OCCUPIED"))?;
             named.user(person.id);
             tl::types::PeerUser { user_id: person.id }.into()
         };

@@ -52,6 +52,8 @@ pub struct Chat {
     pub members: i32,
     /// The chat's picture, a file of the world.
     pub photo: Option<i64>,
+    /// Whether an event made it.
+    made: bool,
     source: Source,
     live: RwLock<Live>,
     alive: OnceLock<usize>,
@@ -78,10 +80,22 @@ impl Chat {
             created,
             members: 0,
             photo: None,
+            made: false,
             source,
             live: RwLock::default(),
             alive: OnceLock::new(),
         }
+    }
+
+    /// A chat that an event makes, without messages yet.
+    pub(super) fn made(id: i64, kind: ChatKind, title: String, created: i32) -> Self {
+        let source = Source::Stored(Stored::default());
+        Chat { created, made: true, ..Chat::new(id, kind, title, source) }
+    }
+
+    /// Whether an event made it.
+    pub(crate) fn is_made(&self) -> bool {
+        self.made
     }
 
     /// Telegram's own id, without the mark.
@@ -163,6 +177,19 @@ impl Chat {
         self.read().profile.migrated_from
     }
 
+    /// How often its list of members changed, counted from 1.
+    pub(crate) fn version(&self) -> i32 {
+        self.read().profile.version.saturating_add(1)
+    }
+
+    /// Ids that were there at the beginning, from one on, ascending.
+    pub(crate) fn born_ids_from(&self, id: i32) -> Box<dyn Iterator<Item = i32> + Send + '_> {
+        match &self.source {
+            Source::Generated(generated) => Box::new(generated.ids_from(id)),
+            Source::Stored(stored) => Box::new(stored.ids_from(id)),
+        }
+    }
+
     /// Whether an invite link with this hash is good.
     pub fn invites(&self, hash: &str) -> bool {
         self.read().profile.invites.contains(hash)
@@ -185,11 +212,11 @@ impl Chat {
 
     /// The newest id ever given out, existing or not.
     pub fn last_id(&self) -> i32 {
-        self.born_last_id().max(self.read().last)
+        self.born_last().max(self.read().last)
     }
 
     /// The newest id that it had at the beginning.
-    pub(super) fn born_last_id(&self) -> i32 {
+    pub(crate) fn born_last(&self) -> i32 {
         match &self.source {
             Source::Generated(generated) => generated.last_id(),
             Source::Stored(stored) => stored.last_id(),
@@ -198,7 +225,7 @@ impl Chat {
 
     /// The pts with which it began: one for each message ever posted until then.
     pub(crate) fn born_pts(&self) -> i32 {
-        self.born_last_id().saturating_add(1)
+        self.born_last().saturating_add(1)
     }
 
     /// The channel's pts: one for each message ever posted, and what each later event took.
@@ -228,14 +255,6 @@ impl Chat {
     pub fn message(&self, id: i32) -> Option<tl::enums::Message> {
         let live = self.read().message(id);
         live.unwrap_or_else(|| self.born_message(id))
-    }
-
-    /// Ids that existed at the beginning, ascending.
-    pub(super) fn born_ids(&self) -> Box<dyn Iterator<Item = i32> + Send + '_> {
-        match &self.source {
-            Source::Generated(generated) => Box::new(generated.ids_from(1)),
-            Source::Stored(stored) => Box::new(stored.ids_from(1)),
-        }
     }
 
     /// One message as it was at the beginning.
@@ -280,7 +299,7 @@ impl Chat {
             Source::Generated(generated) => generated.first_id_at(date),
             Source::Stored(stored) => stored.first_id_at(date),
         };
-        if born <= self.born_last_id() {
+        if born <= self.born_last() {
             return born;
         }
         let live = self.read();
@@ -294,11 +313,8 @@ impl Chat {
         let born_pts = self.born_pts();
         let mut entries = Vec::new();
         if pts < born_pts {
-            let born: Vec<i32> = match &self.source {
-                Source::Generated(generated) => generated.ids_from(pts.max(1)).take(wanted).collect(),
-                Source::Stored(stored) => stored.ids_from(pts.max(1)).take(wanted).collect(),
-            };
-            entries.extend(born.into_iter().map(|id| Entry { pts: id.saturating_add(1), change: Change::New(id) }));
+            let born = self.born_ids_from(pts.max(1)).take(wanted);
+            entries.extend(born.map(|id| Entry { pts: id.saturating_add(1), change: Change::New(id) }));
         }
         let live = self.read();
         let from = live.log.partition_point(|entry| entry.pts <= pts);

@@ -10,9 +10,8 @@ use tl::enums::MessageAction as Action;
 use super::compose::{self, Drawn};
 use super::{Event, EventError, Post, Timed, Way};
 use crate::clock;
-use crate::world::chat::{Chat, ChatKind, Source};
+use crate::world::chat::{Chat, ChatKind};
 use crate::world::live::{Change, Standing, Stood, Topic};
-use crate::world::stored::Stored;
 use crate::world::{Person, World, wire};
 
 /// Bare ids of chats that events make begin here.
@@ -61,6 +60,17 @@ impl Record {
             Effect::Change { chat, change: Change::New(id), .. } => Some((*chat, *id)),
             _ => None,
         })
+    }
+}
+
+impl Record {
+    /// Ids of the messages that the event deleted.
+    pub fn deleted(&self) -> Vec<i32> {
+        let ids = self.effects.iter().filter_map(|effect| match effect {
+            Effect::Change { change: Change::Deleted(ids), .. } => Some(ids.as_slice()),
+            _ => None,
+        });
+        ids.flatten().copied().collect()
     }
 }
 
@@ -491,7 +501,7 @@ impl<'a> Stage<'a> {
             self.free("username", name)?;
         }
         let creator = users.first().copied().unwrap_or(self.world.me);
-        let mut chat = self.new_chat(id, kind, title.to_owned());
+        let mut chat = Chat::made(id, kind, title.to_owned(), self.date);
         chat.username = username.map(str::to_owned);
         let chat = self.world.happened.made.push_get(Box::new(chat));
         let action = if kind.is_channel() {
@@ -514,7 +524,7 @@ impl<'a> Stage<'a> {
             return Err(impossible("chat", "is no basic group, or one no more".to_owned()));
         }
         let to = self.free_id("to", ChatKind::Supergroup, to)?;
-        let mut chat = self.new_chat(to, ChatKind::Supergroup, group.title());
+        let mut chat = Chat::made(to, ChatKind::Supergroup, group.title(), self.date);
         (chat.about, chat.photo, chat.members) = (group.about(), group.photo(), group.members());
         let chat = self.world.happened.made.push_get(Box::new(chat));
         let action = tl::types::MessageActionChatMigrateTo { channel_id: chat.bare_id() };
@@ -647,7 +657,7 @@ impl<'a> Stage<'a> {
     /// The changeable part of a chat, knowing where its own past ends.
     fn live<'c>(&self, chat: &'c Chat) -> RwLockWriteGuard<'c, crate::world::live::Live> {
         let mut live = chat.write();
-        live.born_until = chat.born_last_id();
+        live.born_until = chat.born_last();
         live
     }
 
@@ -689,12 +699,6 @@ impl<'a> Stage<'a> {
             self.world.all_chats().filter(|chat| !chat.kind.is_channel()).map(Chat::last_id).max().unwrap_or(0)
         };
         last.saturating_add(1)
-    }
-
-    fn new_chat(&self, id: i64, kind: ChatKind, title: String) -> Chat {
-        let mut chat = Chat::new(id, kind, title, Source::Stored(Stored::default()));
-        chat.created = self.date;
-        chat
     }
 
     fn change_person(&mut self, person: Person) {

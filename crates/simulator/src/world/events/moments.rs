@@ -98,8 +98,8 @@ impl Chat {
 
     /// Every id that the chat gave out and that once held a message, ascending.
     fn ids_ever(&self) -> Vec<i32> {
-        let mut ids: Vec<i32> = self.born_ids().collect();
-        let born = self.born_last_id();
+        let mut ids: Vec<i32> = self.born_ids_from(1).collect();
+        let born = self.born_last();
         ids.extend(self.read().touched().map(|(id, _)| *id).filter(|id| *id > born));
         ids
     }
