@@ -8,6 +8,7 @@ mod joining;
 mod peers;
 pub(crate) mod sign_in;
 mod state;
+mod subscription;
 mod threads;
 pub(crate) mod updates;
 mod users;
@@ -22,6 +23,8 @@ use crate::account::Account;
 use crate::datacentre::Datacentre;
 use crate::links::SessionId;
 use crate::wire::message::{GZIP_ID, constructor, unpack};
+
+pub(crate) use subscription::subscribes;
 
 /// A refusal, as `rpc_error` carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,27 +156,6 @@ fn happens(id: u32) -> bool {
             | f::channels::LeaveChannel::CONSTRUCTOR_ID
             | f::messages::ImportChatInvite::CONSTRUCTOR_ID
     )
-}
-
-/// Whether who calls this wants no updates for it: <https://core.telegram.org/method/invokeWithoutUpdates>.
-pub(crate) fn is_without_updates(body: &[u8]) -> bool {
-    let mut body = body.to_vec();
-    loop {
-        let inner = match constructor(&body) {
-            f::InvokeWithoutUpdates::<Rest>::CONSTRUCTOR_ID => return true,
-            f::InvokeWithLayer::<Rest>::CONSTRUCTOR_ID => read::<f::InvokeWithLayer<Rest>>(&body).map(|wrapper| wrapper.query.0),
-            f::InitConnection::<Rest>::CONSTRUCTOR_ID => read::<f::InitConnection<Rest>>(&body).map(|wrapper| wrapper.query.0),
-            f::InvokeWithTakeout::<Rest>::CONSTRUCTOR_ID => {
-                read::<f::InvokeWithTakeout<Rest>>(&body).map(|wrapper| wrapper.query.0)
-            }
-            f::InvokeAfterMsg::<Rest>::CONSTRUCTOR_ID => read::<f::InvokeAfterMsg<Rest>>(&body).map(|wrapper| wrapper.query.0),
-            _ => return false,
-        };
-        match inner {
-            Ok(inner) => body = inner,
-            Err(_) => return false,
-        }
-    }
 }
 
 fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {

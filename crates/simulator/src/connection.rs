@@ -221,7 +221,7 @@ impl Reading {
         let account = self.datacentre.accounts.by_key(link.account.key.id());
         let account = account.unwrap_or_else(|| link.account.clone());
         let session = (link.account.key.id(), link.session);
-        if account.signed_in && !api::is_without_updates(&message.body) {
+        if account.signed_in && api::subscribes(&message.body) {
             let way = link.clone();
             self.datacentre.links.attach(session, &account.name, move |update| way.send_open(update));
         }

@@ -2,6 +2,8 @@
 //!
 //! Never for clients of the datacentre: it tells what no account may see.
 
+mod events;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +72,7 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/latency", post(latency))
         .route("/account", post(account))
         .route("/delete", post(delete))
+        .merge(events::routes())
         .with_state(datacentre);
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(error = %error, "the control port ended");

@@ -295,3 +295,45 @@ impl Mailbox {
         &self.log[from..to]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Event, GeneratedChat, Post};
+
+    #[test]
+    fn every_account_counts_ids_and_pts_for_itself() {
+        let world = World::generated(
+            7,
+            [GeneratedChat::new(ChatKind::Private, "Maren", 20), GeneratedChat::new(ChatKind::Group, "crew", 20)],
+        );
+        let (maren, crew) = (world.chats()[0].id, world.chats()[1].id);
+        let (me, other) = (Account::new("me", world.me), Account::new("other", 5_100_000_003));
+        let post = |chat, post| world.play(Event::Post { chat, post }).expect("happens").posted().next().expect("a message").1;
+        let private = post(maren, Post::text("a"));
+        let shared = post(crew, Post::said(5_100_000_003, "b"));
+        let boxes = Mailboxes::default();
+        let look = |account: &Account| {
+            boxes.with(&world, account, |mailbox| {
+                let pts = mailbox.pts - mailbox.born_pts();
+                (pts, mailbox.own(private), mailbox.own(shared), mailbox.own(1))
+            })
+        };
+        assert_eq!(look(&me), (2, Some(private), Some(shared), Some(1)));
+        let (pts, hidden, own, born) = look(&other);
+        assert_eq!((pts, hidden), (1, None), "the private chat is none of theirs");
+        let (own, born) = (own.expect("has it"), born.expect("has it"));
+        assert_eq!(own - born, shared - 1 - 1, "no number is spent on what one has not");
+        boxes.with(&world, &other, |mailbox| {
+            assert_eq!(mailbox.world(own), Some(shared));
+            assert_eq!(mailbox.world(born), Some(1));
+            assert_eq!(mailbox.world_from(own + 1), i32::MAX);
+            assert_eq!(mailbox.world(own + 1), None);
+        });
+
+        world.play(Event::Delete { chat: crew, ids: vec![shared, 2, 3] }).expect("happens");
+        assert_eq!((look(&me).0, look(&other).0), (4, 3), "2 is of the crew, 3 of the private chat");
+        world.play(Event::Rename { user: 5_100_000_003, first_name: None, last_name: None, username: None }).expect("happens");
+        boxes.with(&world, &me, |mailbox| assert_eq!((mailbox.seq, mailbox.others(0, 0).count()), (2, 1)));
+    }
+}

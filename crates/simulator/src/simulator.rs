@@ -16,6 +16,8 @@ use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::flood::{FailRequest, FloodRequest};
 use crate::push::{PushFaults, UpdateRules};
+use crate::script::{self, Pace};
+use crate::world::events::script::Step;
 use crate::world::{EventError, Record, Timed, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -168,6 +170,11 @@ impl Simulator {
     /// Names the field of the event that does not fit the world.
     pub fn play(&self, event: impl Into<Timed>) -> Result<Arc<Record>, SimulatorError> {
         Ok(self.datacentre.play(event.into(), None)?)
+    }
+
+    /// Plays a script, in the background.
+    pub fn run_script(&mut self, steps: Vec<Step>, pace: Pace) {
+        self.tasks.push(tokio::spawn(script::play(self.datacentre.clone(), steps, pace)));
     }
 
     /// What goes wrong with the next pushes.

@@ -10,6 +10,8 @@ mod control;
 mod history;
 #[path = "client/peers.rs"]
 mod peers;
+#[path = "client/updates.rs"]
+mod updates;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -42,8 +44,8 @@ async fn simulator() -> Simulator {
     Simulator::start(world(), Options::default()).await.expect("starts")
 }
 
-/// A client that connects with the session file's key.
-fn client(session: &SessionFile) -> Client {
+/// What a session file says, as grammers keeps it.
+fn session_data(session: &SessionFile) -> SessionData {
     let mut key = [0; 256];
     for (at, byte) in key.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&session.key[2 * at..2 * at + 2], 16).expect("hex");
@@ -51,7 +53,12 @@ fn client(session: &SessionFile) -> Client {
     let ipv4 = SocketAddrV4::new(session.address.parse().expect("IPv4"), session.port);
     let ipv6 = std::net::SocketAddrV6::new(ipv4.ip().to_ipv6_mapped(), ipv4.port(), 0, 0);
     let dc = DcOption { id: session.dc, ipv4, ipv6, auth_key: Some(key) };
-    let data = SessionData { home_dc: session.dc, dc_options: HashMap::from([(session.dc, dc)]), ..SessionData::default() };
+    SessionData { home_dc: session.dc, dc_options: HashMap::from([(session.dc, dc)]), ..SessionData::default() }
+}
+
+/// A client that connects with the session file's key.
+fn client(session: &SessionFile) -> Client {
+    let data = session_data(session);
     let params = ConnectionParams { retry_policy: Box::new(NoRetries), ..ConnectionParams::default() };
     let pool = SenderPool::with_configuration(Arc::new(MemorySession::from(data)), 1, params);
     tokio::spawn(pool.runner.run());

@@ -64,11 +64,6 @@ impl<'a> Caller<'a> {
         if user == self.datacentre.world.me { self.account.user_id } else { user }
     }
 
-    /// Only administrators may.
-    pub(super) fn must_be_admin(&self, chat: &Chat) -> Result<(), Failure> {
-        if access::is_admin(&self.account, chat) { Ok(()) } else { Err(Failure::bad("CHAT_ADMIN_REQUIRED")) }
-    }
-
     fn channel_hash(&self, bare: i64) -> i64 {
         self.account.access_hash(ChatKind::Channel.marked(bare))
     }

@@ -379,3 +379,6 @@ pub enum EventError {
     #[error("`{field}`: {problem}")]
     Impossible { field: &'static str, problem: String },
 }
+
+#[cfg(test)]
+mod tests;
