@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use grammers_tl_types as tl;
@@ -11,16 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::store::{Accounts, StateError};
 use crate::account::{Account, SessionFile, hex};
-use crate::api::Caller;
 use crate::api::sign_in::Login;
 use crate::calls::Calls;
 use crate::clock;
 use crate::flood::Floods;
-use crate::links::{Links, SessionId};
+use crate::links::Links;
 use crate::mailbox::Mailboxes;
 use crate::push::Pushes;
-use crate::wire::message::Outgoing;
-use crate::world::{DC_ID, Event, EventError, Record, Timed, Truth, World, WorldError};
+use crate::world::{DC_ID, Event, Timed, World, WorldError};
 
 const SALT_SECONDS: i64 = 3600;
 
@@ -37,7 +35,7 @@ pub(crate) struct Datacentre {
     pub(crate) pushes: Pushes,
     pub(crate) mailboxes: Mailboxes,
     /// Held while an event happens and is told, so that pushes keep the order of events.
-    playing: Mutex<()>,
+    pub(crate) playing: Mutex<()>,
     latency_ms: AtomicU64,
     cut: Mutex<CancellationToken>,
     /// Key id and session id of each session that was announced.
@@ -125,31 +123,6 @@ impl Datacentre {
         Ok(deleted)
     }
 
-    /// Lets an event happen and tells those who must know, except the session that made it: that has it in its answer.
-    pub(crate) fn play(&self, timed: Timed, except: Option<SessionId>) -> Result<Arc<Record>, EventError> {
-        let _turn = lock(&self.playing);
-        let accounts = self.accounts.all();
-        accounts.iter().for_each(|account| self.world.welcome(account.user_id));
-        let record = self.world.play(timed)?;
-        for account in accounts.into_iter().filter(|account| account.signed_in && self.links.listens(&account.name)) {
-            let name = account.name.clone();
-            let caller = Caller { datacentre: self, account, session: None };
-            for update in caller.news(&record).into_iter().flat_map(|update| self.pushes.pass(&name, update)) {
-                self.links.send(&name, except, || Outgoing::notice(&update));
-            }
-        }
-        Ok(record)
-    }
-
-    /// What an account can know of a chat now, oldest first.
-    pub(crate) fn truth_of(&self, account: &str, chat: i64) -> Result<Vec<Truth>, WorldError> {
-        let chat = self.world.chat(chat).ok_or(WorldError::NoChat(chat))?;
-        let Some(account) = self.accounts.by_name(account) else {
-            return Ok(Vec::new());
-        };
-        Ok(Caller { datacentre: self, account, session: None }.truth(chat))
-    }
-
     /// The file by which a collector becomes this account.
     pub(crate) fn session_file(&self, account: &Account) -> SessionFile {
         SessionFile {
@@ -200,6 +173,6 @@ fn this_hour() -> i64 {
     clock::now().as_secs() as i64 / SALT_SECONDS
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -25,6 +25,7 @@ mod flood;
 mod http;
 mod links;
 mod mailbox;
+mod playing;
 mod push;
 mod script;
 mod simulator;

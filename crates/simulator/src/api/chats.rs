@@ -6,6 +6,7 @@ use super::full;
 use super::peers::Named;
 use super::updates::participant;
 use super::{Caller, Failure};
+use crate::access;
 use crate::account::Sight;
 use crate::clock;
 use crate::world::{Chat, ChatKind, Standing};
@@ -108,6 +109,10 @@ impl Caller<'_> {
             tl::enums::InputPeer::User(user) => user.user_id == me,
             _ => return Err(Failure::bad("PARTICIPANT_ID_INVALID")),
         };
+        let is_hidden = chat.kind == ChatKind::Channel || chat.hides_members();
+        if !asks_self && is_hidden && !access::is_admin(&self.account, chat) {
+            return Err(Failure::bad("CHAT_ADMIN_REQUIRED"));
+        }
         if !asks_self || !sight.member {
             return Err(Failure::bad("USER_NOT_PARTICIPANT"));
         }

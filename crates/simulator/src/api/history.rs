@@ -5,7 +5,7 @@ use grammers_tl_types as tl;
 use super::peers::Named;
 use super::{Caller, Failure};
 use crate::account::Sight;
-use crate::world::{Chat, Truth, marked};
+use crate::world::Chat;
 
 /// <https://core.telegram.org/method/messages.getHistory>: a page is at most this long.
 const PAGE: usize = 100;
@@ -25,8 +25,8 @@ pub(crate) struct Offsets {
 
 /// The ids of a page, newest first (<https://core.telegram.org/api/offsets>).
 ///
-/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` and `offset_date` down
-/// (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
+/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` down, or, where there is none,
+/// from `offset_date` down (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
 /// lies above the newest message shortens the page.
 pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
     let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
@@ -34,7 +34,7 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
     let lowest = from.max(offsets.min_id.saturating_add(1));
     let above = positive(offsets.max_id);
     let mut cut = positive(offsets.offset_id);
-    if offsets.offset_date > 0 {
+    if offsets.offset_id <= 0 && offsets.offset_date > 0 {
         cut = cut.min(chat.first_id_at(offsets.offset_date));
     }
     let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
@@ -49,7 +49,7 @@ pub(crate) fn page_of(chat: &Chat, ids: &[i32], from: i32, offsets: Offsets) -> 
     let lowest = from.max(offsets.min_id.saturating_add(1));
     let above = positive(offsets.max_id);
     let mut cut = positive(offsets.offset_id);
-    if offsets.offset_date > 0 {
+    if offsets.offset_id <= 0 && offsets.offset_date > 0 {
         cut = cut.min(chat.first_id_at(offsets.offset_date));
     }
     let older = &ids[..ids.partition_point(|&id| id < cut.min(above))];
@@ -144,16 +144,6 @@ impl Caller<'_> {
             return messages.map(|message| self.tell_channel(message)).collect();
         }
         self.mailbox(|mailbox| messages.filter_map(|message| self.tell_own(mailbox, chat, message)).collect())
-    }
-
-    /// All that this account can read of a chat, oldest first.
-    pub(crate) fn truth(&self, chat: &Chat) -> Vec<Truth> {
-        let Some(sight) = self.sight(chat) else {
-            return Vec::new();
-        };
-        let id = marked(&self.peer_of(chat));
-        let messages = self.told_all(chat, chat.ids_from(sight.from));
-        messages.iter().filter_map(|message| Truth::of(id, message)).collect()
     }
 
     /// Offsets in the ids of the world: private chats and basic groups are numbered per account.

@@ -75,8 +75,7 @@ async fn events(State(datacentre): Shared, Query(asked): Query<From>) -> Respons
 
 /// An event that happened, with what it made.
 fn told(record: &Record) -> Value {
-    let posted: Vec<Value> =
-        record.posted().map(|(chat, id)| json!({ "chat_id": chat, "message_id": id })).collect();
+    let posted: Vec<Value> = record.posted().map(|(chat, id)| json!({ "chat_id": chat, "message_id": id })).collect();
     let mut line = serde_json::to_value(&record.event).unwrap_or_default();
     if let Some(fields) = line.as_object_mut() {
         fields.insert("number".to_owned(), record.number.into());
@@ -86,11 +85,7 @@ fn told(record: &Record) -> Value {
     line
 }
 
-async fn truth_at(
-    State(datacentre): Shared,
-    Path(chat): Path<i64>,
-    Query(moment): Query<Moment>,
-) -> Result<Response, Refusal> {
+async fn truth_at(State(datacentre): Shared, Path(chat): Path<i64>, Query(moment): Query<Moment>) -> Result<Response, Refusal> {
     let world = &datacentre.world;
     if let Some(account) = &moment.account {
         if datacentre.accounts.by_name(account).is_none() {

@@ -47,10 +47,9 @@ async fn session(simulator: &Simulator, name: &str) -> Arc<MemorySession> {
     let mut dialogs = client.iter_dialogs();
     while dialogs.next().await.expect("a dialog").is_some() {}
     let tl::enums::updates::State::State(state) = client.invoke(&tl::functions::updates::GetState {}).await.expect("a state");
-    for state in [
-        UpdateState::Primary { pts: state.pts, date: state.date, seq: state.seq },
-        UpdateState::Secondary { qts: state.qts },
-    ] {
+    for state in
+        [UpdateState::Primary { pts: state.pts, date: state.date, seq: state.seq }, UpdateState::Secondary { qts: state.qts }]
+    {
         session.set_update_state(state).await.expect("is kept");
     }
     session

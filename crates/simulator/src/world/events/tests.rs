@@ -71,7 +71,10 @@ fn a_wrong_event_names_its_field_and_changes_nothing() {
     let quay = &world.chats()[0];
     let before = (quay.pts(), quay.title(), world.event_count());
     let id = quay.id;
-    assert_eq!(wrong(&world, json!({ "event": "post", "chat": 5, "text": "a" })), "`chat`: no chat 5 in this world; GET /chats lists them");
+    assert_eq!(
+        wrong(&world, json!({ "event": "post", "chat": 5, "text": "a" })),
+        "`chat`: no chat 5 in this world; GET /chats lists them"
+    );
     assert!(wrong(&world, json!({ "event": "post", "chat": id, "text": "a" })).starts_with("`from`: is missing"));
     assert_eq!(wrong(&world, json!({ "event": "post", "chat": id, "from": 3, "text": "a" })), "`from`: no user 3 in this world");
     assert!(wrong(&world, json!({ "event": "edit", "chat": id, "id": 999, "text": "a" })).starts_with("`id`: no message 999"));
@@ -93,7 +96,8 @@ fn the_same_events_make_the_same_world() {
         let quay = world.chats()[0].id;
         for n in 0..20 {
             let media = json!({ "photo": { "number": n } });
-            let event = json!({ "event": "post", "chat": quay, "from": AUTHOR, "text": "a", "media": media, "date": 1_800_000_000 });
+            let event =
+                json!({ "event": "post", "chat": quay, "from": AUTHOR, "text": "a", "media": media, "date": 1_800_000_000 });
             posted(&world, event);
         }
         (quay, world)
@@ -134,6 +138,15 @@ fn who_comes_and_goes_is_remembered() {
 }
 
 #[test]
+fn the_demo_script_fits_the_demo_world() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("worlds");
+    let world = World::from_toml(&folder.join("demo.toml")).expect("is valid");
+    let steps = script::read(&folder.join("demo-events.toml")).expect("is valid");
+    steps.into_iter().for_each(|step| drop(world.play(step.timed).expect("happens")));
+    assert!(!world.chat_named("harbour").expect("is there").exists(3_001));
+}
+
+#[test]
 fn a_script_tells_its_place_when_it_is_wrong() {
     let folder = crate::world::tests::folder("script");
     let read = |name: &str, text: &str| {
@@ -150,6 +163,9 @@ fn a_script_tells_its_place_when_it_is_wrong() {
     let told = |name: &str, text: &str| read(name, text).expect_err("is refused").to_string();
     assert!(told("b.ndjson", "{}\n").contains("b.ndjson: line 1: malformed event: missing field `event`"));
     assert!(told("b.ndjson", "{\"event\":\"about\"").contains("line 1: "));
-    assert!(told("b.toml", "[[event]]\nkind = \"about\"\nchat = -7\n").contains("b.toml: event 1: malformed event: missing field `about`"));
+    assert!(
+        told("b.toml", "[[event]]\nkind = \"about\"\nchat = -7\n")
+            .contains("b.toml: event 1: malformed event: missing field `about`")
+    );
     assert!(told("c.toml", "a = 1\n").contains("no `[[event]]`"));
 }

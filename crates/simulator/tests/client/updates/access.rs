@@ -72,6 +72,33 @@ async fn an_invite_link_leads_into_a_private_room_whose_past_is_hidden() {
 }
 
 #[tokio::test]
+async fn hidden_members_are_shown_to_administrators_only() {
+    let simulator = simulator().await;
+    let client = member(&simulator);
+    let (quay, me) = (chat(&simulator, "Quay").id, simulator.world().me);
+    let input = resolved(&client, "quay").await;
+    play(&simulator, Event::HideMembers { chat: quay, on: true });
+    assert!(full(&client, &input).await.participants_hidden);
+    let page = client.invoke(&get_history(peer(&input))).await.expect("a page");
+    let users = match page {
+        tl::enums::messages::Messages::ChannelMessages(page) => page.users,
+        other => panic!("not a channel's page: {other:?}"),
+    };
+    let other = users.iter().find_map(|user| match user {
+        tl::enums::User::User(user) if user.id != me => {
+            Some(tl::types::InputPeerUser { user_id: user.id, access_hash: user.access_hash? })
+        }
+        _ => None,
+    });
+    let participant = other.expect("somebody writes").into();
+    let call = tl::functions::channels::GetParticipant { channel: input.clone().into(), participant };
+    assert_eq!(refused(client.invoke(&call).await), "CHAT_ADMIN_REQUIRED");
+    play(&simulator, Event::Promote { chat: quay, user: me, by: me, standing: Standing::Admin { rank: None } });
+    let answer = client.invoke(&call).await;
+    assert!(!matches!(&answer, Err(InvocationError::Rpc(error)) if error.name == "CHAT_ADMIN_REQUIRED"));
+}
+
+#[tokio::test]
 async fn protected_restricted_and_renamed_chats_say_so() {
     let simulator = simulator().await;
     let client = member(&simulator);

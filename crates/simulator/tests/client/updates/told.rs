@@ -155,7 +155,9 @@ async fn a_group_becomes_a_supergroup() {
     play(&simulator, Event::Post { chat: to, post: Post::said(AUTHOR, "in the new room") });
     listener.hears("in the new room").await;
     let call = tl::functions::messages::GetChats { id: vec![group.bare_id()] };
-    let tl::enums::messages::Chats::Chats(told) = listener.client.invoke(&call).await.expect("the group") else { panic!("a slice") };
+    let tl::enums::messages::Chats::Chats(told) = listener.client.invoke(&call).await.expect("the group") else {
+        panic!("a slice")
+    };
     let Some(tl::enums::Chat::Chat(told)) = told.chats.into_iter().next() else { panic!("no group") };
     let Some(tl::enums::InputChannel::Channel(input)) = told.migrated_to else { panic!("does not say where to") };
     assert!(told.deactivated);
