@@ -152,8 +152,13 @@ pub(crate) enum Receipt {
 }
 
 impl Session {
-    fn new(key: ServerKey, id: i64) -> Self {
+    pub(crate) fn new(key: ServerKey, id: i64) -> Self {
         Self { key, id, announced: AtomicBool::new(false), updates: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    /// Whether a connection carries it now.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.state().outlets.is_empty()
     }
 
     /// True once, for the first packet that is accepted.
