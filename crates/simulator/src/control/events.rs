@@ -29,7 +29,7 @@ pub(super) fn routes() -> Router<Arc<Datacentre>> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct From {
+struct Since {
     /// Number of the first event that is told.
     #[serde(default)]
     from: u64,
@@ -69,7 +69,7 @@ async fn play(State(datacentre): Shared, body: String) -> Result<Response, Refus
     Ok(ndjson(&lines))
 }
 
-async fn events(State(datacentre): Shared, Query(asked): Query<From>) -> Response {
+async fn events(State(datacentre): Shared, Query(asked): Query<Since>) -> Response {
     ndjson(&datacentre.world.events_from(asked.from).iter().map(|record| told(record)).collect::<Vec<_>>())
 }
 

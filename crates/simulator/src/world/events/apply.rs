@@ -1,5 +1,8 @@
 //! What each event does to the world. Everything is checked before anything is changed: an event happens whole or not at all.
 
+mod checks;
+mod people;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -8,11 +11,11 @@ use grammers_tl_types as tl;
 use tl::enums::MessageAction as Action;
 
 use super::compose::{self, Drawn};
-use super::{Event, EventError, Post, Timed, Way};
+use super::{Event, EventError, Post, Timed};
 use crate::clock;
 use crate::world::chat::{Chat, ChatKind};
 use crate::world::content::Content;
-use crate::world::live::{Change, Standing, Stood, Topic};
+use crate::world::live::{Change, Stood, Topic};
 use crate::world::{Person, World, wire};
 
 /// Bare ids of chats that events make begin here.
@@ -419,136 +422,6 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    fn move_people(&mut self, event: &Event) -> Result<(), EventError> {
-        match event {
-            Event::Join { chat, user, by } => {
-                let chat = self.chat_of_many("chat", *chat)?;
-                self.user("user", *user)?;
-                self.let_in(chat, "user", *user)?;
-                self.stand(chat, *user, *user, Standing::Member);
-                let action = match by {
-                    Way::Own => tl::types::MessageActionChatAddUser { users: vec![*user] }.into(),
-                    Way::Link => tl::types::MessageActionChatJoinedByLink { inviter_id: self.world.me }.into(),
-                    Way::Request => Action::ChatJoinedByRequest,
-                };
-                self.serve_in_groups(chat, action, *user);
-            }
-            Event::Invite { chat, users, by } => {
-                let chat = self.chat_of_many("chat", *chat)?;
-                self.user("by", *by)?;
-                for user in users {
-                    self.user("users", *user)?;
-                    self.let_in(chat, "users", *user)?;
-                }
-                users.iter().for_each(|user| self.stand(chat, *user, *by, Standing::Member));
-                let action = tl::types::MessageActionChatAddUser { users: users.clone() };
-                self.serve_in_groups(chat, action.into(), *by);
-            }
-            Event::Leave { chat, user } => {
-                let chat = self.chat_of_many("chat", *chat)?;
-                self.user("user", *user)?;
-                // Those who go still receive the message that tells of it in a basic group.
-                self.serve_in_groups(chat, tl::types::MessageActionChatDeleteUser { user_id: *user }.into(), *user);
-                self.stand(chat, *user, *user, Standing::Left);
-            }
-            Event::Kick { chat, user, by } | Event::Ban { chat, user, by, .. } => {
-                let chat = self.chat_of_many("chat", *chat)?;
-                self.user("user", *user)?;
-                self.user("by", *by)?;
-                self.serve_in_groups(chat, tl::types::MessageActionChatDeleteUser { user_id: *user }.into(), *by);
-                let standing = match event {
-                    Event::Ban { until, .. } => Standing::Banned { until: *until },
-                    _ => Standing::Left,
-                };
-                self.stand(chat, *user, *by, standing);
-            }
-            Event::Unban { chat, user, by } => {
-                let chat = self.chat_of_many("chat", *chat)?;
-                self.user("by", *by)?;
-                let standing = match chat.stands(self.user("user", *user)?).map(|stood| stood.standing) {
-                    Some(Standing::Banned { .. }) => Standing::Left,
-                    Some(Standing::Restricted { .. }) => Standing::Member,
-                    _ => return Err(impossible("user", format!("{user} is not banned"))),
-                };
-                self.stand(chat, *user, *by, standing);
-            }
-            Event::Promote { chat, user, by, standing } => {
-                let chat = self.chat_of_many("chat", *chat)?;
-                self.user("user", *user)?;
-                self.user("by", *by)?;
-                self.stand(chat, *user, *by, standing.clone());
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn create(
-        &mut self,
-        kind: ChatKind,
-        id: Option<i64>,
-        title: &str,
-        username: Option<&str>,
-        users: &[i64],
-    ) -> Result<(), EventError> {
-        if kind == ChatKind::Private {
-            return Err(impossible("kind", "a private chat is made by the world, not by an event".to_owned()));
-        }
-        let id = self.free_id("chat", kind, id)?;
-        for user in users {
-            self.user("users", *user)?;
-        }
-        if let Some(name) = username {
-            self.free("username", name)?;
-        }
-        let creator = users.first().copied().unwrap_or(self.world.me);
-        let mut chat = Chat::made(id, kind, title.to_owned(), self.date);
-        chat.username = username.map(str::to_owned);
-        let chat = self.world.happened.made.push_get(Box::new(chat));
-        let action = if kind.is_channel() {
-            tl::types::MessageActionChannelCreate { title: title.to_owned() }.into()
-        } else {
-            tl::types::MessageActionChatCreate { title: title.to_owned(), users: users.to_vec() }.into()
-        };
-        for user in users {
-            let standing = if *user == creator { Standing::Creator } else { Standing::Member };
-            self.stand(chat, *user, creator, standing);
-        }
-        self.serve(chat, action, (kind != ChatKind::Channel).then_some(creator), None);
-        Ok(())
-    }
-
-    /// <https://core.telegram.org/api/channel#migration>
-    fn migrate(&mut self, group: i64, to: Option<i64>) -> Result<(), EventError> {
-        let group = self.chat("chat", group)?;
-        if group.kind != ChatKind::Group || group.migrated_to().is_some() {
-            return Err(impossible("chat", "is no basic group, or one no more".to_owned()));
-        }
-        let to = self.free_id("to", ChatKind::Supergroup, to)?;
-        let mut chat = Chat::made(to, ChatKind::Supergroup, group.title(), self.date);
-        (chat.about, chat.photo) = (group.about(), group.photo());
-        let chat = self.world.happened.made.push_get(Box::new(chat));
-        let action = tl::types::MessageActionChatMigrateTo { channel_id: chat.bare_id() };
-        let last = self.serve(group, action.into(), Some(self.world.me), None);
-        // Nobody is left behind.
-        chat.roster().take_over(group.roster());
-        {
-            let mut made = chat.write();
-            made.profile.migrated_from = Some((group.id, last));
-            let mut live = group.write();
-            live.profile.migrated_to = Some(chat.id);
-            for stood in live.standing.values().filter_map(|stood| stood.last()) {
-                let stood = Stood { event: self.number, date: self.date, after: 0, ..stood.clone() };
-                made.standing.insert(stood.user_id, vec![stood]);
-            }
-        }
-        let action = tl::types::MessageActionChannelMigrateFrom { title: group.title(), chat_id: group.bare_id() };
-        self.serve(chat, action.into(), Some(self.world.me), None);
-        self.notice(chat, Notice::Chat);
-        self.notice(group, Notice::Chat);
-        Ok(())
-    }
-
     /// Deletes what exists; gives the ids.
     pub(super) fn delete(&mut self, chat: &Chat, ids: &[i32]) -> Vec<i32> {
         let mut gone: Vec<i32> = Vec::new();
@@ -672,22 +545,6 @@ impl<'a> Stage<'a> {
         self.effects.push(Effect::Notice { chat: chat.id, notice });
     }
 
-    fn stand(&mut self, chat: &Chat, user: i64, by: i64, standing: Standing) {
-        let after = chat.last_id();
-        let mut live = chat.write();
-        let before = live.stands(user).cloned();
-        live.profile.version += 1;
-        let after = match &before {
-            Some(before) if before.standing.is_member() => before.after,
-            _ => after,
-        };
-        let stood = Stood { user_id: user, event: self.number, date: self.date, by, standing, after };
-        live.standing.entry(user).or_default().push(stood.clone());
-        drop(live);
-        chat.enroll(stood);
-        self.effects.push(Effect::Stands { chat: chat.id, user, before });
-    }
-
     /// The next id of the chat's space: its own, or that which private chats and basic groups share.
     fn next_id(&self, chat: &Chat) -> i32 {
         let last = if chat.kind.is_channel() {
@@ -704,111 +561,6 @@ impl<'a> Stage<'a> {
 
     pub(super) fn keep(&self, id: i64, drawn: Drawn) {
         write(&self.world.happened.drawn).insert(id, drawn);
-    }
-}
-
-/// Checks, each naming the field that it is about.
-impl<'a> Stage<'a> {
-    pub(super) fn chat(&self, field: &'static str, id: i64) -> Result<&'a Chat, EventError> {
-        self.world.chat(id).ok_or(EventError::NoChat { field, chat: id })
-    }
-
-    fn channel(&self, field: &'static str, id: i64) -> Result<&'a Chat, EventError> {
-        let chat = self.chat(field, id)?;
-        if chat.kind.is_channel() { Ok(chat) } else { Err(impossible(field, format!("{id} is neither channel nor supergroup"))) }
-    }
-
-    fn supergroup(&self, field: &'static str, id: i64) -> Result<&'a Chat, EventError> {
-        let chat = self.chat(field, id)?;
-        if chat.kind == ChatKind::Supergroup { Ok(chat) } else { Err(impossible(field, format!("{id} is no supergroup"))) }
-    }
-
-    fn chat_of_many(&self, field: &'static str, id: i64) -> Result<&'a Chat, EventError> {
-        let chat = self.chat(field, id)?;
-        if chat.kind == ChatKind::Private { Err(impossible(field, format!("{id} is a private chat"))) } else { Ok(chat) }
-    }
-
-    fn message(&self, field: &'static str, chat: &Chat, id: i32) -> Result<tl::enums::Message, EventError> {
-        chat.message(id).ok_or(EventError::NoMessage { field, chat: chat.id, id })
-    }
-
-    fn user(&self, field: &'static str, user: i64) -> Result<i64, EventError> {
-        let known = self.world.user(user).is_some() || read(&self.world.happened.guests).contains(&user);
-        if known { Ok(user) } else { Err(EventError::NoUser { field, user }) }
-    }
-
-    fn person(&self, field: &'static str, user: i64) -> Result<Person, EventError> {
-        self.user(field, user)?;
-        Ok(self.world.person(user).unwrap_or_else(|| Person::named(user, "")))
-    }
-
-    /// A banned user comes back only when unbanned.
-    fn let_in(&self, chat: &Chat, field: &'static str, user: i64) -> Result<(), EventError> {
-        match chat.stands(user).map(|stood| stood.standing) {
-            Some(Standing::Banned { .. }) => Err(impossible(field, format!("{user} is banned from chat {}", chat.id))),
-            Some(standing) if standing.is_member() => Err(impossible(field, format!("{user} is in chat {} already", chat.id))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Who writes a message; `None` for a channel's post.
-    fn author(&self, chat: &Chat, from: Option<i64>) -> Result<Option<i64>, EventError> {
-        match (chat.kind, from) {
-            (ChatKind::Channel, _) => Ok(None),
-            (ChatKind::Private, None) => Ok(Some(chat.id)),
-            (_, None) => Err(impossible("from", "is missing: in a group somebody writes".to_owned())),
-            (ChatKind::Supergroup, Some(from)) if from == chat.id => Ok(Some(from)),
-            (ChatKind::Private, Some(from)) if from != chat.id && from != self.world.me => {
-                Err(impossible("from", format!("{from} is not in this private chat")))
-            }
-            (_, Some(from)) => self.user("from", from).map(Some),
-        }
-    }
-
-    /// Who does something to a chat; `None` for a channel, the world's own user by default.
-    fn actor(&self, chat: &Chat, by: Option<i64>) -> Result<Option<i64>, EventError> {
-        match by {
-            _ if chat.kind == ChatKind::Channel => Ok(None),
-            Some(by) => self.user("by", by).map(Some),
-            None => Ok(Some(self.world.me)),
-        }
-    }
-
-    fn check(&self, chat: &Chat, post: &Post) -> Result<(), EventError> {
-        self.author(chat, post.from)?;
-        if chat.migrated_to().is_some() {
-            return Err(impossible("chat", "became a supergroup: nobody writes here any more".to_owned()));
-        }
-        if post.text.is_empty() && post.media.is_none() {
-            return Err(impossible("text", "is empty, and there is no `media`".to_owned()));
-        }
-        if let Some(id) = post.reply_to {
-            self.message("reply_to", chat, id)?;
-        }
-        match post.topic {
-            Some(topic) if topic != 1 && !chat.read().topics.contains_key(&topic) => {
-                Err(impossible("topic", format!("no topic {topic} in chat {}", chat.id)))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn free(&self, field: &'static str, name: &str) -> Result<(), EventError> {
-        if self.world.chat_named(name).is_some() || self.world.person_named(name).is_some() {
-            return Err(impossible(field, format!("{name} is taken")));
-        }
-        Ok(())
-    }
-
-    fn free_id(&self, field: &'static str, kind: ChatKind, wanted: Option<i64>) -> Result<i64, EventError> {
-        match wanted {
-            Some(id) if self.world.chat(id).is_some() => Err(impossible(field, format!("{id} is taken"))),
-            Some(id) if id >= 0 || kind.is_channel() != (id < -1_000_000_000_000) => {
-                Err(impossible(field, format!("{id} does not fit its kind (channels and supergroups have -100…)")))
-            }
-            Some(id) => Ok(id),
-            None => Ok(kind.marked(FIRST_MADE + self.world.happened.made.len() as i64)),
-        }
     }
 }
 

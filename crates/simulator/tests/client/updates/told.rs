@@ -46,6 +46,9 @@ async fn pins_reactions_counts_votes_and_albums_are_told() {
     let simulator = simulator().await;
     let mut listener = Listener::new(&simulator, "keeper").await;
     let harbour = chat(&simulator, "Harbour").id;
+    // When this is heard, the client has caught up, and everything else is pushed.
+    play(&simulator, post(harbour, "ready"));
+    listener.hears("ready").await;
     let photo = |number| Post { media: Some(Attached::Photo { number }), ..Post::default() };
     let album = simulator.play(Event::Album { chat: harbour, posts: vec![photo(1), photo(2)] }).expect("happens");
     let album: Vec<i32> = album.posted().map(|(_, id)| id).collect();
