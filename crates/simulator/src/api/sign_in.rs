@@ -263,7 +263,7 @@ impl Caller<'_> {
         };
         let update = tl::types::UpdateShort { update: update.into(), date: clock::unix_now() };
         let update = tl::enums::Updates::UpdateShort(update);
-        let sessions = self.datacentre.update_sessions(account);
+        let sessions = self.datacentre.update_sessions(&account.name);
         for session in sessions.iter().filter(|session| session.key.id() != self.origin.session.key.id()) {
             session.send(None, Outgoing::notice(&update));
         }
