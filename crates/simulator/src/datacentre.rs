@@ -145,7 +145,8 @@ impl Datacentre {
     }
 
     /// The sessions that an account's updates are pushed to: of its authorizations at home, as far as they asked for updates.
-    pub(crate) fn update_sessions(&self, account: &Account) -> Vec<Arc<Session>> {
+    pub(crate) fn update_sessions(&self, account: &str) -> Vec<Arc<Session>> {
+        let Some(account) = self.accounts.by_name(account) else { return Vec::new() };
         let keys = self.accounts.keys_of(&account.name);
         let home = keys.iter().filter(|key| key.dc == account.dc && key.imported_from.is_none());
         let ids = home.flat_map(|key| self.accounts.wire_keys(key.key.id()));

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! TCP ─► wire (framing, encryption, messages) ─► connection (service messages) ─► api (methods) ─► world
-//!                                                        account, flood, calls ─┘        control (HTTP) ─┘
+//!                                        handshake, session, salts ─┘                │    control (HTTP) ─┘
+//!                                                             account, flood, calls ─┘
 //! ```
 //!
 //! Nothing here was compared with the real Telegram; it follows its documentation.

@@ -8,6 +8,8 @@ mod bad_input;
 mod connection;
 #[path = "client/control.rs"]
 mod control;
+#[path = "client/control_accounts.rs"]
+mod control_accounts;
 #[path = "client/datacentres.rs"]
 mod datacentres;
 #[path = "client/faults.rs"]
