@@ -10,7 +10,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::crypto::{KEY_LEN, ServerKey, sha256};
-use crate::world::{Chat, ChatKind, DC_ID};
+use crate::world::DC_ID;
 
 /// What a collector needs to speak as an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,17 +170,6 @@ impl Account {
         if request.bot_token.is_some() {
             self.bot_token = request.bot_token.clone();
         }
-    }
-
-    /// What the account sees of a chat; none where it is private and the account is not in it.
-    pub(crate) fn sight(&self, chat: &Chat, me: i64) -> Option<Sight> {
-        let from = self.hidden_before.get(&chat.id).copied().unwrap_or(1).max(1);
-        let member = match &self.chats {
-            Some(chats) => chats.contains(&chat.id),
-            // Private chats are told from the side of the world's own user.
-            None => chat.kind != ChatKind::Private || self.user_id == me,
-        };
-        (member || chat.kind.is_channel() && chat.username.is_some()).then_some(Sight { from, member })
     }
 
     /// The access hash by which this account, and no other, addresses a chat or user.

@@ -7,6 +7,7 @@ mod conduct;
 mod files;
 mod full;
 mod history;
+mod joining;
 mod login_token;
 mod members;
 mod peers;
@@ -14,6 +15,8 @@ mod references;
 pub(crate) mod sign_in;
 mod state;
 mod temporary_key;
+mod threads;
+pub(crate) mod updates;
 mod users;
 
 use std::sync::Arc;
@@ -102,6 +105,16 @@ pub(crate) struct Caller<'a> {
     pub(crate) origin: Origin,
 }
 
+impl<'a> Caller<'a> {
+    /// An account that is told something without having asked.
+    pub(crate) fn told(datacentre: &'a Datacentre, account: Arc<Account>) -> Self {
+        let key = Arc::new(Authorization::new(account.key.clone(), account.dc, 0));
+        let session = Arc::new(Session::new(account.key.clone(), 0));
+        let origin = Origin { key, session, dc: account.dc, message: 0 };
+        Caller { datacentre, account, origin }
+    }
+}
+
 /// The rest of a wrapped query.
 struct Rest(Vec<u8>);
 
@@ -138,14 +151,21 @@ pub(crate) fn answer(datacentre: &Datacentre, mut origin: Origin, body: &[u8]) -
         Some(account) => may_call(account, &origin, method)?,
         None => may_call_before_sign_in(&origin.key, id)?,
     }
-    if !wrappers.without_updates {
+    if !wrappers.without_updates && subscribes(id) {
         origin.session.ask_for_updates();
     }
     let account = if signed_in.is_some() { account } else { Arc::new(Account::nobody(origin.key.key.clone())) };
     let pack = id != f::upload::GetFile::CONSTRUCTOR_ID;
     let caller = Caller { datacentre, account, origin };
     caller.within_rules(method, &body)?;
+    // What a call tells belongs to one moment; joining and leaving make the next.
+    let _moment = (!happens(id)).then(|| datacentre.world.moment());
     Ok(Answer { bytes: dispatch(&caller, id, method, &body)?, pack, strike })
+}
+
+/// Reading files does not: <https://core.telegram.org/method/invokeWithoutUpdates>
+fn subscribes(id: u32) -> bool {
+    !matches!(id, f::upload::GetFile::CONSTRUCTOR_ID | f::upload::GetFileHashes::CONSTRUCTOR_ID)
 }
 
 /// The key that stands for the sender: a bound temporary key speaks for its permanent one.
@@ -276,6 +296,16 @@ fn before_sign_in(id: u32) -> bool {
     )
 }
 
+/// Whether a call makes something happen in the world.
+fn happens(id: u32) -> bool {
+    matches!(
+        id,
+        f::channels::JoinChannel::CONSTRUCTOR_ID
+            | f::channels::LeaveChannel::CONSTRUCTOR_ID
+            | f::messages::ImportChatInvite::CONSTRUCTOR_ID
+    )
+}
+
 fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<Vec<u8>, Failure> {
     match id {
         f::help::GetConfig::CONSTRUCTOR_ID => call(body, |_: f::help::GetConfig| Ok(caller.config())),
@@ -300,7 +330,7 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::account::ResetAuthorization::CONSTRUCTOR_ID => call(body, |call| caller.end_authorization(call)),
 
         f::updates::GetState::CONSTRUCTOR_ID => call(body, |_: f::updates::GetState| Ok(caller.updates_state())),
-        f::updates::GetDifference::CONSTRUCTOR_ID => call(body, |_: f::updates::GetDifference| Ok(caller.difference())),
+        f::updates::GetDifference::CONSTRUCTOR_ID => call(body, |call| caller.difference(call)),
         f::updates::GetChannelDifference::CONSTRUCTOR_ID => call(body, |call| caller.channel_difference(call)),
 
         f::users::GetUsers::CONSTRUCTOR_ID => call(body, |call: f::users::GetUsers| Ok(caller.users_by_input(&call.id))),
@@ -318,6 +348,19 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::messages::GetHistory::CONSTRUCTOR_ID => call(body, |call| caller.history(call)),
         f::messages::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.messages_by_id(call)),
         f::channels::GetMessages::CONSTRUCTOR_ID => call(body, |call| caller.channel_messages_by_id(call)),
+
+        f::messages::GetReplies::CONSTRUCTOR_ID => call(body, |call| caller.replies(call)),
+        f::messages::GetDiscussionMessage::CONSTRUCTOR_ID => call(body, |call| caller.discussion(call)),
+        f::messages::Search::CONSTRUCTOR_ID => call(body, |call| caller.search(call)),
+        f::messages::GetForumTopics::CONSTRUCTOR_ID => call(body, |call| caller.topics(call)),
+        f::messages::GetForumTopicsById::CONSTRUCTOR_ID => call(body, |call| caller.topics_by_id(call)),
+        f::messages::GetMessagesViews::CONSTRUCTOR_ID => call(body, |call| caller.views(call)),
+        f::messages::GetMessagesReactions::CONSTRUCTOR_ID => call(body, |call| caller.reactions(call)),
+
+        f::channels::JoinChannel::CONSTRUCTOR_ID => call(body, |call| caller.join(call)),
+        f::channels::LeaveChannel::CONSTRUCTOR_ID => call(body, |call| caller.leave(call)),
+        f::messages::CheckChatInvite::CONSTRUCTOR_ID => call(body, |call| caller.check_invite(call)),
+        f::messages::ImportChatInvite::CONSTRUCTOR_ID => call(body, |call| caller.import_invite(call)),
 
         f::upload::GetFile::CONSTRUCTOR_ID => call(body, |call| caller.file(call)),
         f::upload::GetFileHashes::CONSTRUCTOR_ID => call(body, |call| caller.file_hashes(call)),

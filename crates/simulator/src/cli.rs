@@ -12,8 +12,9 @@ use serde_json::json;
 use crate::account::SessionFile;
 use crate::compare::{self, Difference};
 use crate::http::Control;
+use crate::script::Pace;
 use crate::simulator::{Options, Simulator};
-use crate::world::World;
+use crate::world::{World, events};
 
 /// A Telegram datacentre on loopback that speaks real MTProto.
 #[derive(Debug, Parser)]
@@ -42,6 +43,12 @@ enum Command {
         /// How many datacentres there are, 1 to 5.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
         datacentres: u8,
+        /// Events that happen once the server runs (NDJSON, or TOML with `[[event]]`).
+        #[arg(long)]
+        script: Option<PathBuf>,
+        /// Whether the script's offsets are waited for.
+        #[arg(long, value_enum, default_value = "real", requires = "script")]
+        pace: Pace,
     },
     /// Makes an account (or finds it) and writes its session file.
     Account {
@@ -77,9 +84,10 @@ enum Command {
 /// With a message that names the place and the remedy.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Serve { world, listen, control, state, datacentres } => {
+        Command::Serve { world, listen, control, state, datacentres, script, pace } => {
             let world = World::from_toml(&world)?;
-            serve(world, Options { listen, control, state, datacentres }).await
+            let steps = script.as_deref().map(events::script::read).transpose()?.unwrap_or_default();
+            serve(world, Options { listen, control, state, datacentres }, steps, pace).await
         }
         Command::Account { name, control, output, signed_out, phone, password } => {
             let request = json!({ "name": name, "signed_in": !signed_out, "phone": phone, "password": password });
@@ -93,8 +101,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn serve(world: World, options: Options) -> anyhow::Result<ExitCode> {
-    let simulator = Simulator::start(world, options).await?;
+async fn serve(world: World, options: Options, steps: Vec<events::script::Step>, pace: Pace) -> anyhow::Result<ExitCode> {
+    let mut simulator = Simulator::start(world, options).await?;
     let ready = json!({
         "mtproto": simulator.addr().to_string(),
         "control": simulator.control_url(),
@@ -102,6 +110,7 @@ async fn serve(world: World, options: Options) -> anyhow::Result<ExitCode> {
     });
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).context("standard output cannot be written")?;
+    simulator.run_script(steps, pace);
     stopped().await?;
     Ok(ExitCode::SUCCESS)
 }

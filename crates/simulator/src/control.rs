@@ -3,6 +3,7 @@
 //! Never for clients of the datacentre: it tells what no account may see.
 
 mod accounts;
+mod events;
 mod media;
 
 use std::sync::Arc;
@@ -92,6 +93,7 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/account", post(account))
         .route("/delete", post(delete))
         .merge(accounts::routes())
+        .merge(events::routes())
         .merge(media::routes())
         .with_state(datacentre);
     if let Err(error) = axum::serve(listener, routes).await {
@@ -117,11 +119,11 @@ async fn health(State(datacentre): Shared) -> Json<Value> {
 }
 
 async fn chats(State(datacentre): Shared) -> Json<Vec<ChatLine>> {
-    let lines = datacentre.world.chats().iter().map(|chat| ChatLine {
+    let lines = datacentre.world.all_chats().map(|chat| ChatLine {
         chat_id: chat.id,
         kind: chat.kind,
-        title: chat.title.clone(),
-        username: chat.username.clone(),
+        title: chat.title(),
+        username: chat.username(),
         last_id: chat.last_id(),
         top: chat.top(),
         count: chat.count(),

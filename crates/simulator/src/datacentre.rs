@@ -18,11 +18,13 @@ use crate::api::sign_in::Logins;
 use crate::calls::Calls;
 use crate::fault::Faults;
 use crate::files::Files;
+use crate::mailbox::Mailboxes;
+use crate::push::Pushes;
 use crate::rules::{Conduct, Rules};
 use crate::salts::Salts;
 use crate::session::{Session, Sessions};
 use crate::violation::{Offence, Violations};
-use crate::world::{DC_ID, World, WorldError};
+use crate::world::{DC_ID, Event, Timed, World, WorldError};
 
 pub(crate) use present::Present;
 
@@ -45,6 +47,10 @@ pub(crate) struct Datacentre {
     /// The address of each datacentre.
     pub(crate) addresses: BTreeMap<i32, SocketAddr>,
     sources: Addresses,
+    pub(crate) pushes: Pushes,
+    pub(crate) mailboxes: Mailboxes,
+    /// Held while an event happens and is told, so that pushes keep the order of events.
+    pub(crate) playing: Mutex<()>,
     latency_ms: AtomicU64,
     key_retries: AtomicU32,
     cut: Mutex<CancellationToken>,
@@ -54,7 +60,9 @@ impl Datacentre {
     /// Takes the world, less the messages that were deleted in earlier runs.
     pub(crate) fn new(world: World, accounts: Accounts, addresses: BTreeMap<i32, SocketAddr>) -> Self {
         for (chat, ids) in accounts.deletions() {
-            if world.delete(chat, &ids).is_err() {
+            // When is not remembered.
+            let timed = Timed { date: Some(0), event: Event::Delete { chat, ids } };
+            if world.play(timed).is_err() {
                 tracing::warn!(chat.id = chat, "the state directory tells of deletions in a chat that this world has not");
             }
         }
@@ -75,6 +83,9 @@ impl Datacentre {
             address: addresses.get(&DC_ID).or_else(|| addresses.values().next()).copied().unwrap_or(nowhere),
             addresses,
             sources: Addresses::default(),
+            pushes: Pushes::default(),
+            mailboxes: Mailboxes::default(),
+            playing: Mutex::default(),
             latency_ms: AtomicU64::new(0),
             key_retries: AtomicU32::new(0),
             cut: Mutex::default(),
@@ -134,7 +145,8 @@ impl Datacentre {
     }
 
     /// The sessions that an account's updates are pushed to: of its authorizations at home, as far as they asked for updates.
-    pub(crate) fn update_sessions(&self, account: &Account) -> Vec<Arc<Session>> {
+    pub(crate) fn update_sessions(&self, account: &str) -> Vec<Arc<Session>> {
+        let Some(account) = self.accounts.by_name(account) else { return Vec::new() };
         let keys = self.accounts.keys_of(&account.name);
         let home = keys.iter().filter(|key| key.dc == account.dc && key.imported_from.is_none());
         let ids = home.flat_map(|key| self.accounts.wire_keys(key.key.id()));
@@ -148,7 +160,12 @@ impl Datacentre {
 
     /// Deletes messages; gives those that existed until now.
     pub(crate) fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, DeleteError> {
-        let deleted = self.world.delete(chat, ids)?;
+        if self.world.chat(chat).is_none() {
+            return Err(WorldError::NoChat(chat).into());
+        }
+        let event = Event::Delete { chat, ids: ids.to_vec() };
+        let record = self.play(event.into(), None).map_err(|_| WorldError::NoChat(chat))?;
+        let deleted = record.deleted();
         self.accounts.deleted(chat, &deleted)?;
         Ok(deleted)
     }
@@ -180,6 +197,6 @@ pub(crate) enum DeleteError {
     State(#[from] StateError),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

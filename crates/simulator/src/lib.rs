@@ -6,11 +6,13 @@
 //!
 //! ```text
 //! TCP ─► wire (framing, encryption, messages) ─► connection (service messages) ─► api (methods) ─► world
-//!                                                        account, flood, calls ─┘        control (HTTP) ─┘
+//!                                        handshake, session, salts ─┘                │    control (HTTP) ─┘
+//!                                                             account, flood, calls ─┘
 //! ```
 //!
 //! Nothing here was compared with the real Telegram; it follows its documentation.
 
+mod access;
 mod account;
 mod addresses;
 mod api;
@@ -25,8 +27,12 @@ mod fault;
 mod files;
 mod handshake;
 mod http;
+mod mailbox;
+mod playing;
+mod push;
 mod rules;
 mod salts;
+mod script;
 mod session;
 mod simulator;
 mod srp;
@@ -41,7 +47,9 @@ pub use calls::CallCounts;
 pub use control::ChatLine;
 pub use fault::{Fault, FaultKind};
 pub use files::{Damage, DamageRequest, ReferenceRules};
+pub use push::{PushFaults, UpdateRules};
 pub use rules::Rules;
+pub use script::Pace;
 pub use simulator::{Options, Simulator, SimulatorError};
 pub use violation::{Limit, Offence, Violation};
 pub use world::{Truth, World};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use grammers_tl_types as tl;
 use tokio::sync::{Notify, mpsc};
@@ -16,6 +17,8 @@ const REMEMBERED: usize = 4096;
 /// What is kept for a client that acknowledges nothing; beyond it the oldest is lost.
 const KEPT_MESSAGES: usize = 1000;
 const KEPT_BYTES: usize = 8 << 20;
+/// A client that is away longer than this asks for the difference when it comes back.
+const AWAY: Duration = Duration::from_secs(30);
 /// Sessions of one key; the one that was silent longest goes first.
 const SESSIONS_OF_A_KEY: usize = 64;
 /// Beyond so many keys the sessions of those that are not connected are forgotten.
@@ -129,6 +132,8 @@ struct State {
     /// Calls whose answer is still to come.
     running: HashSet<i64>,
     outlets: Vec<Outlet>,
+    /// When the last connection was gone.
+    left: Duration,
     used: u64,
 }
 
@@ -152,8 +157,13 @@ pub(crate) enum Receipt {
 }
 
 impl Session {
-    fn new(key: ServerKey, id: i64) -> Self {
+    pub(crate) fn new(key: ServerKey, id: i64) -> Self {
         Self { key, id, announced: AtomicBool::new(false), updates: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    /// Whether a connection carries it now.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.state().outlets.is_empty()
     }
 
     /// True once, for the first packet that is accepted.
@@ -166,9 +176,10 @@ impl Session {
         self.updates.store(true, Ordering::Relaxed);
     }
 
-    /// Whether updates are pushed to the session.
+    /// Whether updates are pushed to the session: it asked for them, and is connected or was a moment ago.
     pub(crate) fn wants_updates(&self) -> bool {
-        self.updates.load(Ordering::Relaxed)
+        let is_here = |state: &State| !state.outlets.is_empty() || state.left + AWAY > clock::now();
+        self.updates.load(Ordering::Relaxed) && is_here(&self.state())
     }
 
     /// Joins a connection to the session. What was given to connections that are gone is sent again over this one.
@@ -184,6 +195,7 @@ impl Session {
     pub(crate) fn detach(self: &Arc<Self>, outlet: &Outlet) {
         let mut state = self.state();
         state.outlets.retain(|known| known.id != outlet.id);
+        state.left = clock::now();
         state.deliver_again(self);
     }
 

@@ -18,9 +18,12 @@ use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::fault::Fault;
 use crate::files::{DamageRequest, ReferenceRules};
+use crate::push::{PushFaults, UpdateRules};
 use crate::rules::Rules;
+use crate::script::{self, Pace};
 use crate::violation::Violation;
-use crate::world::{DC_ID, Member, Truth, World, WorldError};
+use crate::world::events::script::Step;
+use crate::world::{DC_ID, EventError, Member, Record, Timed, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -55,6 +58,8 @@ pub enum SimulatorError {
     World(#[from] WorldError),
     #[error("there is no account `{0}`; make it first")]
     NoAccount(String),
+    #[error(transparent)]
+    Event(#[from] EventError),
 }
 
 impl From<DeleteError> for SimulatorError {
@@ -287,6 +292,42 @@ impl Simulator {
     /// Delays each answer to a call.
     pub fn set_latency(&self, latency: Duration) {
         self.datacentre.set_latency(latency);
+    }
+
+    /// Lets an event happen, and pushes what accounts learn of it. It happens whole or not at all.
+    ///
+    /// # Errors
+    /// Names the field of the event that does not fit the world.
+    pub fn play(&self, event: impl Into<Timed>) -> Result<Arc<Record>, SimulatorError> {
+        Ok(self.datacentre.play(event.into(), None)?)
+    }
+
+    /// Plays a script, in the background.
+    pub fn run_script(&mut self, steps: Vec<Step>, pace: Pace) {
+        self.tasks.push(tokio::spawn(script::play(self.datacentre.clone(), steps, pace)));
+    }
+
+    /// What goes wrong with the next pushes.
+    pub fn fault_pushes(&self, faults: PushFaults) {
+        self.datacentre.pushes.inject(faults);
+    }
+
+    /// Keeps the news of a chat from those who do not ask for its difference, as the server does in big channels.
+    pub fn silence(&self, chat: i64, silent: bool) {
+        self.datacentre.pushes.silence(chat, silent);
+    }
+
+    /// How differences are cut from now on.
+    pub fn set_update_rules(&self, rules: UpdateRules) {
+        self.datacentre.pushes.set_rules(rules);
+    }
+
+    /// What an account can know of a chat now, oldest first: its own ids, and nothing that is hidden from it.
+    ///
+    /// # Errors
+    /// Where there is no such chat.
+    pub fn truth_of(&self, account: &str, chat: i64) -> Result<Vec<Truth>, SimulatorError> {
+        Ok(self.datacentre.truth_of(account, chat)?)
     }
 
     /// Deletes messages as their author would; gives those that existed until now.

@@ -7,10 +7,12 @@ mod build;
 mod chat;
 pub(crate) mod content;
 mod error;
+pub mod events;
 mod export;
 mod file;
 mod files;
 mod generated;
+pub(crate) mod live;
 pub(crate) mod media;
 mod members;
 mod people;
@@ -30,12 +32,15 @@ use crate::rules::Rules;
 
 pub use chat::{Chat, ChatKind};
 pub use error::WorldError;
+pub use events::{Event, EventError, Post, Record, Timed};
 pub use export::Notes;
 pub use files::FileTruth;
 pub use generated::{GeneratedChat, Language, MediaMix};
+pub use live::{Restriction, Standing, Stood};
 pub use members::{AdminRights, BannedRights, Member, Members, Membership, OwnRole, Role};
 pub use people::Person;
 pub use truth::{Content, Media, Truth};
+pub(crate) use wire::peer;
 pub use wire::{marked, peers_of};
 
 /// The home datacentre; files live there too, unless the world says otherwise.
@@ -58,6 +63,7 @@ pub struct World {
     pub file_dcs: Vec<i32>,
     /// What loading an export could not represent or did not find.
     notes: Notes,
+    happened: events::Happened,
     /// How the server limits calls; absent: not at all.
     pub rules: Option<Rules>,
     /// The user on whose side private chats are told (`out` messages are theirs). The server gives an account this id unless the
@@ -66,19 +72,25 @@ pub struct World {
 }
 
 impl World {
-    /// All chats, in the order of the world file or export.
+    /// The chats that the world began with, in the order of the world file or export.
     pub fn chats(&self) -> &[Chat] {
         &self.chats
     }
 
-    /// A chat by its marked id.
-    pub fn chat(&self, id: i64) -> Option<&Chat> {
-        self.by_id.get(&id).map(|&at| &self.chats[at])
+    /// Those, and then the ones that events made.
+    pub fn all_chats(&self) -> impl Iterator<Item = &Chat> {
+        self.chats.iter().chain(self.happened.made.iter())
     }
 
-    /// A chat by its username, without `@`, in any case.
+    /// A chat by its marked id.
+    pub fn chat(&self, id: i64) -> Option<&Chat> {
+        let born = self.by_id.get(&id).map(|&at| &self.chats[at]);
+        born.or_else(|| self.happened.made.iter().find(|chat| chat.id == id))
+    }
+
+    /// A chat by the username that it has now, without `@`, in any case.
     pub fn chat_named(&self, username: &str) -> Option<&Chat> {
-        self.chats.iter().find(|chat| chat.username.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(username)))
+        self.all_chats().find(|chat| chat.username().is_some_and(|name| name.eq_ignore_ascii_case(username)))
     }
 
     /// Everyone who wrote, was forwarded or is talked with, by user id.
@@ -91,19 +103,19 @@ impl World {
         self.people.get(&id)
     }
 
-    /// Anyone who exists: those of [`World::users`], and who is computed when asked for.
-    pub fn person(&self, id: i64) -> Option<Person> {
+    /// Anyone who exists, as at the beginning: those of [`World::users`], and who is computed when asked for.
+    fn born_person(&self, id: i64) -> Option<Person> {
         match self.people.get(&id) {
             Some(person) => Some(person.clone()),
             None => people::of_the_crowd(self.seed, id).filter(|_| self.generated),
         }
     }
 
-    /// Whose username this is, in any case.
-    pub fn person_named(&self, username: &str) -> Option<Person> {
+    /// Whose username this was at the beginning, in any case.
+    fn born_person_named(&self, username: &str) -> Option<Person> {
         let is_named = |person: &Person| person.username.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(username));
         let known = self.people.values().find(|person| is_named(person)).cloned();
-        known.or_else(|| self.person(people::reader_named(username)?).filter(is_named))
+        known.or_else(|| self.born_person(people::reader_named(username)?).filter(is_named))
     }
 
     /// Everyone who is or was in a chat, or is banned from it, in the order of joining; accounts that the world does not know are
@@ -119,8 +131,8 @@ impl World {
 
     /// Deletes messages as their author would. Gives the ids that existed until now; the chat's pts grows by their number.
     pub fn delete(&self, chat: i64, ids: &[i32]) -> Result<Vec<i32>, WorldError> {
-        let chat = self.chat(chat).ok_or(WorldError::NoChat(chat))?;
-        Ok(chat.delete(ids))
+        let record = self.play(Event::Delete { chat, ids: ids.to_vec() }).map_err(|_| WorldError::NoChat(chat))?;
+        Ok(record.deleted())
     }
 
     /// What exists in a chat now, oldest first.

@@ -8,6 +8,8 @@ mod bad_input;
 mod connection;
 #[path = "client/control.rs"]
 mod control;
+#[path = "client/control_accounts.rs"]
+mod control_accounts;
 #[path = "client/datacentres.rs"]
 mod datacentres;
 #[path = "client/faults.rs"]
@@ -32,6 +34,8 @@ mod rules;
 mod session;
 #[path = "client/sign_in.rs"]
 mod sign_in;
+#[path = "client/updates.rs"]
+mod updates;
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -62,6 +66,14 @@ fn world() -> World {
 
 async fn simulator() -> Simulator {
     Simulator::start(world(), Options::default()).await.expect("starts")
+}
+
+/// What a session file says, as grammers keeps it.
+fn session_data(session: &SessionFile) -> SessionData {
+    let ipv4 = SocketAddrV4::new(session.address.parse().expect("IPv4"), session.port);
+    let ipv6 = std::net::SocketAddrV6::new(ipv4.ip().to_ipv6_mapped(), ipv4.port(), 0, 0);
+    let dc = DcOption { id: session.dc, ipv4, ipv6, auth_key: Some(raw::key_of(session)) };
+    SessionData { home_dc: session.dc, dc_options: HashMap::from([(session.dc, dc)]), ..SessionData::default() }
 }
 
 /// A client that connects with the session file's key.

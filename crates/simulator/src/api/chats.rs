@@ -24,7 +24,7 @@ impl Caller<'_> {
     pub(super) fn dialogs(&self, call: tl::functions::messages::GetDialogs) -> Result<tl::enums::messages::Dialogs, Failure> {
         // Folder 1 is the archive: nothing is in it.
         let mut lines: Vec<Line<'_>> = match call.folder_id {
-            None | Some(0) => self.visible_chats().filter(|(_, sight)| sight.member).map(line).collect(),
+            None | Some(0) => self.visible_chats().filter(|(_, sight)| sight.member).map(|seen| self.line(seen)).collect(),
             Some(_) => Vec::new(),
         };
         lines.sort_by_key(|line| std::cmp::Reverse((line.date, line.top, line.chat.id)));
@@ -46,7 +46,9 @@ impl Caller<'_> {
         let mut messages = Vec::with_capacity(page.len());
         for line in page {
             named.chat(line.chat);
-            dialogs.push(full::dialog(line.chat, line.top));
+            let peer = self.peer_of(line.chat);
+            named.peer(Some(&peer));
+            dialogs.push(full::dialog(line.chat, peer, line.top));
             if let Some(message) = line.message {
                 named.message(&message);
                 messages.push(message);
@@ -82,6 +84,10 @@ impl Caller<'_> {
         let (chat, sight) = self.channel(&call.channel)?;
         let mut told = full::channel(chat, sight);
         self.complete(chat, &mut told);
+        if let (tl::enums::ChatFull::ChannelFull(told), Some((group, last))) = (&mut told, chat.migrated_from()) {
+            told.migrated_from_chat_id = Some(-group);
+            told.migrated_from_max_id = self.mailbox(|mailbox| mailbox.own(last));
+        }
         Ok(self.full(chat, told, Named::default()))
     }
 
@@ -89,7 +95,7 @@ impl Caller<'_> {
         let chat = self.group(call.chat_id)?;
         let mut named = Named::default();
         let participants = self.group_participants(chat, &mut named);
-        let photo = chat.photo.map(|photo| self.portrait(chat.id, photo, chat.created));
+        let photo = chat.photo().map(|photo| self.portrait(chat.id, photo, chat.created));
         Ok(self.full(chat, full::group(chat, participants, photo), named))
     }
 
@@ -106,11 +112,11 @@ impl Caller<'_> {
         let number = |members: usize| is_admin.then(|| i32::try_from(members).unwrap_or(i32::MAX));
         told.participants_count = Some(self.member_count(chat));
         told.can_view_participants = self.sees_members(chat);
-        told.participants_hidden = chat.hidden_members;
+        told.participants_hidden = chat.hides_members();
         told.admins_count = number(chat.roster().admins().len());
         told.kicked_count = number(chat.roster().banned().len());
         told.banned_count = number(chat.roster().restricted().len());
-        if let Some(photo) = chat.photo {
+        if let Some(photo) = chat.photo() {
             told.chat_photo = self.portrait(chat.id, photo, chat.created);
         }
     }
@@ -122,12 +128,15 @@ impl Caller<'_> {
     }
 }
 
-fn line((chat, sight): (&Chat, Sight)) -> Line<'_> {
-    let message = Some(chat.top()).filter(|top| *top >= sight.from).and_then(|top| chat.message(top));
-    let (top, date) = match &message {
-        Some(tl::enums::Message::Message(message)) => (message.id, message.date),
-        Some(tl::enums::Message::Service(message)) => (message.id, message.date),
-        Some(tl::enums::Message::Empty(_)) | None => (0, chat.created),
-    };
-    Line { chat, top, date, message }
+impl<'a> Caller<'a> {
+    fn line(&self, (chat, sight): (&'a Chat, Sight)) -> Line<'a> {
+        let message = Some(chat.top()).filter(|top| *top >= sight.from).and_then(|top| chat.message(top));
+        let message = message.and_then(|message| self.tell(chat, message));
+        let (top, date) = match &message {
+            Some(tl::enums::Message::Message(message)) => (message.id, message.date),
+            Some(tl::enums::Message::Service(message)) => (message.id, message.date),
+            Some(tl::enums::Message::Empty(_)) | None => (0, chat.created),
+        };
+        Line { chat, top, date, message }
+    }
 }

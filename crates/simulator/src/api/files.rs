@@ -104,7 +104,7 @@ impl Caller<'_> {
                 }
                 world.person(user.user_id).and_then(|person| person.photo_ids().next())
             }
-            peer => self.peer(peer)?.0.photo,
+            peer => self.peer(peer)?.0.photo(),
         };
         if current != Some(photo) {
             return Err(Failure::bad("LOCATION_INVALID"));

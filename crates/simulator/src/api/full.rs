@@ -4,6 +4,7 @@ use grammers_tl_types as tl;
 
 use crate::account::Sight;
 use crate::world::Chat;
+use crate::world::live::Topic;
 
 /// A channel or supergroup, with what of its history is hidden from the caller.
 pub(super) fn channel(chat: &Chat, sight: Sight) -> tl::enums::ChatFull {
@@ -11,14 +12,14 @@ pub(super) fn channel(chat: &Chat, sight: Sight) -> tl::enums::ChatFull {
         can_view_participants: false,
         can_set_username: false,
         can_set_stickers: false,
-        hidden_prehistory: sight.from > 1,
+        hidden_prehistory: sight.from > 1 || chat.hides_history(),
         can_set_location: false,
         has_scheduled: false,
         can_view_stats: false,
         blocked: false,
         can_delete_channel: false,
         antispam: false,
-        participants_hidden: false,
+        participants_hidden: chat.hides_members(),
         translations_disabled: false,
         stories_pinned_available: false,
         view_forum_as_messages: false,
@@ -31,8 +32,8 @@ pub(super) fn channel(chat: &Chat, sight: Sight) -> tl::enums::ChatFull {
         paid_messages_available: false,
         has_welcome_messages: false,
         id: chat.bare_id(),
-        about: chat.about.clone(),
-        participants_count: Some(chat.members),
+        about: chat.about(),
+        participants_count: Some(chat.member_count()),
         admins_count: None,
         kicked_count: None,
         banned_count: None,
@@ -40,17 +41,17 @@ pub(super) fn channel(chat: &Chat, sight: Sight) -> tl::enums::ChatFull {
         read_inbox_max_id: chat.top(),
         read_outbox_max_id: 0,
         unread_count: 0,
-        chat_photo: tl::types::PhotoEmpty { id: chat.photo.unwrap_or(0) }.into(),
+        chat_photo: tl::types::PhotoEmpty { id: chat.photo().unwrap_or(0) }.into(),
         notify_settings: notify_settings(),
         exported_invite: None,
         bot_info: Vec::new(),
         migrated_from_chat_id: None,
         migrated_from_max_id: None,
-        pinned_msg_id: None,
+        pinned_msg_id: chat.pinned().first().copied(),
         stickerset: None,
         available_min_id: (sight.from > 1).then(|| sight.from - 1),
         folder_id: None,
-        linked_chat_id: None,
+        linked_chat_id: chat.linked().map(|id| -1_000_000_000_000 - id),
         location: None,
         slowmode_seconds: None,
         slowmode_next_send_date: None,
@@ -92,7 +93,7 @@ pub(super) fn group(
         translations_disabled: false,
         has_welcome_messages: false,
         id: chat.bare_id(),
-        about: chat.about.clone(),
+        about: chat.about(),
         participants,
         chat_photo,
         notify_settings: notify_settings(),
@@ -178,12 +179,12 @@ pub(super) fn user(id: i64, profile_photo: Option<tl::enums::Photo>) -> tl::enum
 }
 
 /// A line of the list of chats.
-pub(super) fn dialog(chat: &Chat, top: i32) -> tl::enums::Dialog {
+pub(super) fn dialog(chat: &Chat, peer: tl::enums::Peer, top: i32) -> tl::enums::Dialog {
     tl::types::Dialog {
         pinned: false,
         unread_mark: false,
         view_forum_as_messages: false,
-        peer: chat.peer(),
+        peer,
         top_message: top,
         read_inbox_max_id: top,
         read_outbox_max_id: 0,
@@ -196,6 +197,35 @@ pub(super) fn dialog(chat: &Chat, top: i32) -> tl::enums::Dialog {
         draft: None,
         folder_id: None,
         ttl_period: None,
+    }
+    .into()
+}
+
+/// A line of a forum's list of topics.
+pub(super) fn topic(my: bool, chat: &Chat, id: i32, topic: Topic, from_id: tl::enums::Peer) -> tl::enums::ForumTopic {
+    tl::types::ForumTopic {
+        my,
+        closed: topic.closed,
+        pinned: topic.pinned,
+        short: false,
+        hidden: topic.hidden,
+        title_missing: false,
+        id,
+        date: topic.date,
+        peer: chat.peer(),
+        title: topic.title,
+        icon_color: topic.icon_color,
+        icon_emoji_id: None,
+        top_message: topic.top,
+        read_inbox_max_id: topic.top,
+        read_outbox_max_id: 0,
+        unread_count: 0,
+        unread_mentions_count: 0,
+        unread_reactions_count: 0,
+        unread_poll_votes_count: 0,
+        from_id,
+        notify_settings: notify_settings(),
+        draft: None,
     }
     .into()
 }

@@ -26,8 +26,8 @@ pub(crate) struct Offsets {
 
 /// The ids of a page, newest first (<https://core.telegram.org/api/offsets>).
 ///
-/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` or, without one, `offset_date` down
-/// (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
+/// Of the messages between `min_id` and `max_id` (both exclusive), newest first, those from `offset_id` down, or, where there is none,
+/// from `offset_date` down (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
 /// lies above the newest message shortens the page.
 pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
     let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
@@ -39,11 +39,33 @@ pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
         cut = cut.min(chat.first_id_at(offsets.offset_date));
     }
     let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
-    let Ok(newer_wanted) = usize::try_from(offsets.add_offset.saturating_neg()) else {
-        let skipped = usize::try_from(offsets.add_offset).unwrap_or(0);
+    let newer = chat.ids_from(cut.max(lowest)).take_while(|&id| id < above);
+    around(offsets.add_offset, limit, older, newer)
+}
+
+/// The same of some of a chat's messages, given by ascending ids.
+pub(crate) fn page_of(chat: &Chat, ids: &[i32], from: i32, offsets: Offsets) -> Vec<i32> {
+    let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
+    let positive = |bound: i32| if bound > 0 { bound } else { i32::MAX };
+    let lowest = from.max(offsets.min_id.saturating_add(1));
+    let above = positive(offsets.max_id);
+    let mut cut = positive(offsets.offset_id);
+    if offsets.offset_id <= 0 && offsets.offset_date > 0 {
+        cut = cut.min(chat.first_id_at(offsets.offset_date));
+    }
+    let older = &ids[..ids.partition_point(|&id| id < cut.min(above))];
+    let newer = &ids[ids.partition_point(|&id| id < cut.max(lowest))..];
+    let older = older.iter().rev().copied().take_while(|&id| id >= lowest);
+    let newer = newer.iter().copied().take_while(|&id| id < above);
+    around(offsets.add_offset, limit, older, newer)
+}
+
+/// A page that begins, `add_offset` moved, where the older messages begin.
+fn around(add_offset: i32, limit: usize, older: impl Iterator<Item = i32>, newer: impl Iterator<Item = i32>) -> Vec<i32> {
+    let Ok(newer_wanted) = usize::try_from(add_offset.saturating_neg()) else {
+        let skipped = usize::try_from(add_offset).unwrap_or(0);
         return older.skip(skipped).take(limit).collect();
     };
-    let newer = chat.ids_from(cut.max(lowest)).take_while(|&id| id < above);
     let mut newer: Vec<i32> = newer.take(newer_wanted).collect();
     newer.reverse();
     let length = limit.saturating_sub(newer_wanted - newer.len());
@@ -61,8 +83,8 @@ impl Caller<'_> {
             max_id: call.max_id,
             min_id: call.min_id,
         };
-        let ids = page(chat, sight.from, offsets);
-        let messages: Vec<_> = ids.into_iter().filter_map(|id| chat.message(id)).collect();
+        let ids = page(chat, sight.from, self.offsets_in(chat, offsets));
+        let messages = self.told_all(chat, ids);
         self.datacentre.conduct.served(&self.account.name, Limit::History, messages.len() as u64);
         Ok(self.messages(chat, sight, messages))
     }
@@ -74,7 +96,10 @@ impl Caller<'_> {
         let (chat, sight) = self.channel(&call.channel)?;
         let messages = ids(&call.id)?
             .into_iter()
-            .map(|id| chat.message(id).filter(|_| id >= sight.from).unwrap_or_else(|| empty(id)))
+            .map(|id| {
+                let message = chat.message(id).filter(|_| id >= sight.from);
+                message.map_or_else(|| empty(id), |message| self.tell_channel(message))
+            })
             .collect();
         Ok(self.messages(chat, sight, messages))
     }
@@ -84,21 +109,66 @@ impl Caller<'_> {
         &self,
         call: tl::functions::messages::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
-        let own: Vec<_> = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel()).collect();
-        let mut messages: Vec<_> = ids(&call.id)?
-            .into_iter()
-            .map(|id| {
-                own.iter().filter(|(_, sight)| id >= sight.from).find_map(|(chat, _)| chat.message(id)).unwrap_or_else(|| empty(id))
-            })
-            .collect();
+        let own = self.own_chats();
+        let ids = ids(&call.id)?;
+        let mut messages: Vec<_> = self.mailbox(|mailbox| {
+            let told = |id: i32| {
+                let at = mailbox.world(id)?;
+                let seen = own.iter().filter(|(_, sight)| at >= sight.from);
+                seen.filter_map(|(chat, _)| self.tell_own(mailbox, chat, chat.message(at)?)).next()
+            };
+            ids.into_iter().map(|id| told(id).unwrap_or_else(|| empty(id))).collect()
+        });
         self.stamp(&mut messages);
         let (chats, users) = self.named(&messages);
         Ok(tl::types::messages::Messages { messages, topics: Vec::new(), chats, users }.into())
     }
 
-    fn messages(&self, chat: &Chat, sight: Sight, mut messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
+    /// A message as this account sees it; `None` where it has it not.
+    pub(super) fn tell(&self, chat: &Chat, message: tl::enums::Message) -> Option<tl::enums::Message> {
+        if chat.kind.is_channel() {
+            return Some(self.tell_channel(message));
+        }
+        self.mailbox(|mailbox| self.tell_own(mailbox, chat, message))
+    }
+
+    /// The messages with these ids of the world, as this account sees them.
+    pub(super) fn told_all(&self, chat: &Chat, ids: impl IntoIterator<Item = i32>) -> Vec<tl::enums::Message> {
+        let messages = ids.into_iter().filter_map(|id| chat.message(id));
+        if chat.kind.is_channel() {
+            return messages.map(|message| self.tell_channel(message)).collect();
+        }
+        self.mailbox(|mailbox| messages.filter_map(|message| self.tell_own(mailbox, chat, message)).collect())
+    }
+
+    /// Offsets in the ids of the world: private chats and basic groups are numbered per account.
+    pub(super) fn offsets_in(&self, chat: &Chat, offsets: Offsets) -> Offsets {
+        if chat.kind.is_channel() {
+            return offsets;
+        }
+        self.mailbox(|mailbox| {
+            let above = |id: i32| if id > 0 { mailbox.world_from(id) } else { id };
+            let min_id = match offsets.min_id {
+                ..=0 => offsets.min_id,
+                id => mailbox.world_from(id.saturating_add(1)).saturating_sub(1),
+            };
+            Offsets { offset_id: above(offsets.offset_id), max_id: above(offsets.max_id), min_id, ..offsets }
+        })
+    }
+
+    pub(super) fn messages(&self, chat: &Chat, sight: Sight, messages: Vec<tl::enums::Message>) -> tl::enums::messages::Messages {
+        self.messages_of(chat, chat.count_from(sight.from), messages)
+    }
+
+    /// Some messages of a chat, of `count` that there are.
+    pub(super) fn messages_of(
+        &self,
+        chat: &Chat,
+        count: usize,
+        mut messages: Vec<tl::enums::Message>,
+    ) -> tl::enums::messages::Messages {
         self.stamp(&mut messages);
-        let count = i32::try_from(chat.count_from(sight.from)).unwrap_or(i32::MAX);
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
         let (chats, users) = self.named_with(chat, &messages);
         if chat.kind.is_channel() {
             tl::types::messages::ChannelMessages {

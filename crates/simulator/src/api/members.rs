@@ -51,7 +51,7 @@ impl Caller<'_> {
             _ => return Err(Failure::bad("PARTICIPANT_ID_INVALID")),
         };
         let is_admin = self.standing(chat).is_some_and(|own| own.is_admin());
-        if user != me && !is_admin && (chat.kind == ChatKind::Channel || chat.hidden_members) {
+        if user != me && !is_admin && (chat.kind == ChatKind::Channel || chat.hides_members()) {
             return Err(admin_required());
         }
         // Who left is known to administrators, who is banned to all.
@@ -145,7 +145,7 @@ impl Caller<'_> {
             Filter::ChannelParticipantsKicked(_) | Filter::ChannelParticipantsBanned(_) => false,
             _ if chat.kind == ChatKind::Channel => false,
             Filter::ChannelParticipantsAdmins | Filter::ChannelParticipantsBots => true,
-            _ => !chat.hidden_members,
+            _ => !chat.hides_members(),
         };
         if open || self.standing(chat).is_some_and(|own| own.is_admin()) { Ok(()) } else { Err(admin_required()) }
     }

@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 use grammers_tl_types as tl;
 
 use super::{Caller, Failure};
+use crate::access;
 use crate::account::Sight;
-use crate::world::{Chat, ChatKind, Person};
+use crate::world::{Chat, ChatKind, Person, Standing};
 
 impl<'a> Caller<'a> {
     /// All chats that the account is in or may read, in the world's order.
     pub(super) fn visible_chats(&self) -> impl Iterator<Item = (&'a Chat, Sight)> {
         let world = &self.datacentre.world;
         let account = self.account.clone();
-        world.chats().iter().filter_map(move |chat| Some((chat, account.sight(chat, world.me)?)))
+        world.all_chats().filter_map(move |chat| Some((chat, access::sight(&account, chat, world)?)))
     }
 
     pub(super) fn sight(&self, chat: &Chat) -> Option<Sight> {
-        self.account.sight(chat, self.datacentre.world.me)
+        access::sight(&self.account, chat, &self.datacentre.world)
     }
 
     /// A channel or supergroup by its input form.
@@ -49,12 +50,17 @@ impl<'a> Caller<'a> {
                 if user.access_hash != self.account.access_hash(user.user_id) {
                     return Err(Failure::bad("PEER_ID_INVALID"));
                 }
-                own_chat(user.user_id)
+                own_chat(self.private_with(user.user_id))
             }
-            tl::enums::InputPeer::UserFromMessage(from) => own_chat(from.user_id),
+            tl::enums::InputPeer::UserFromMessage(from) => own_chat(self.private_with(from.user_id)),
             tl::enums::InputPeer::PeerSelf => own_chat(self.account.user_id),
             tl::enums::InputPeer::Empty => Err(Failure::bad("PEER_ID_INVALID")),
         }
+    }
+
+    /// The private chat with a user. That with the world's own user is the one which is named after the caller.
+    fn private_with(&self, user: i64) -> i64 {
+        if user == self.datacentre.world.me { self.account.user_id } else { user }
     }
 
     fn channel_hash(&self, bare: i64) -> i64 {
@@ -104,10 +110,8 @@ impl<'a> Caller<'a> {
         match self.sight(chat) {
             Some(sight) => {
                 let mut told = chat.to_tl(access_hash)?;
+                self.mark(chat, sight, &mut told);
                 self.tell_membership(chat, &mut told);
-                if let tl::enums::Chat::Channel(channel) = &mut told {
-                    channel.left = !sight.member;
-                }
                 Some(told)
             }
             None if chat.kind.is_channel() => Some(
@@ -117,12 +121,34 @@ impl<'a> Caller<'a> {
                     monoforum: false,
                     id: chat.bare_id(),
                     access_hash,
-                    title: chat.title.clone(),
-                    until_date: None,
+                    title: chat.title(),
+                    until_date: match chat.stands(self.account.user_id).map(|stood| stood.standing) {
+                        Some(Standing::Banned { until }) if until > 0 => Some(until),
+                        _ => None,
+                    },
                 }
                 .into(),
             ),
+            None if chat.kind == ChatKind::Group => {
+                Some(tl::types::ChatForbidden { id: chat.bare_id(), title: chat.title() }.into())
+            }
             None => None,
+        }
+    }
+
+    /// Where the caller stands in a chat, and where the chat went.
+    fn mark(&self, chat: &Chat, sight: Sight, told: &mut tl::enums::Chat) {
+        match told {
+            tl::enums::Chat::Channel(channel) => channel.left = !sight.member,
+            tl::enums::Chat::Chat(group) => {
+                group.left = !sight.member;
+                let migrated = chat.migrated_to().and_then(|id| self.datacentre.world.chat(id));
+                group.migrated_to = migrated.map(|to| {
+                    let access_hash = self.account.access_hash(to.id);
+                    tl::types::InputChannel { channel_id: to.bare_id(), access_hash }.into()
+                });
+            }
+            _ => {}
         }
     }
 }
@@ -198,7 +224,7 @@ impl Named {
         }
     }
 
-    fn peer(&mut self, peer: Option<&tl::enums::Peer>) {
+    pub(super) fn peer(&mut self, peer: Option<&tl::enums::Peer>) {
         match peer {
             None => {}
             Some(tl::enums::Peer::User(user)) => drop(self.users.insert(user.user_id)),

@@ -15,6 +15,7 @@ use crate::account::{Account, Standing, digits, hex};
 use crate::clock;
 use crate::srp::{Challenge, G, Verifier, prime};
 use crate::wire::message::Outgoing;
+use crate::world::DC_ID;
 
 /// After this a client may ask for the code in another way.
 const RESEND_SECONDS: i32 = 120;
@@ -90,13 +91,14 @@ impl Caller<'_> {
         if !(7..=15).contains(&phone.len()) {
             return Err(Failure::bad("PHONE_NUMBER_INVALID"));
         }
-        if let Some(account) = self.datacentre.accounts.by_phone(&phone) {
-            if account.standing == Standing::Banned {
-                return Err(Failure::bad("PHONE_NUMBER_BANNED"));
+        match self.datacentre.accounts.by_phone(&phone) {
+            Some(account) if account.standing == Standing::Banned => return Err(Failure::bad("PHONE_NUMBER_BANNED")),
+            Some(account) if account.dc != self.origin.dc => return Err(Failure::elsewhere("PHONE", account.dc)),
+            // Who is nowhere at home yet belongs where `help.getNearestDc` sends everyone.
+            None if self.origin.dc != DC_ID && self.datacentre.addresses.contains_key(&DC_ID) => {
+                return Err(Failure::elsewhere("NETWORK", DC_ID));
             }
-            if account.dc != self.origin.dc {
-                return Err(Failure::elsewhere("PHONE", account.dc));
-            }
+            Some(_) | None => {}
         }
         let code = Code {
             digits: format!("{:05}", rand::rng().random_range(0..100_000_u32)),
@@ -263,7 +265,7 @@ impl Caller<'_> {
         };
         let update = tl::types::UpdateShort { update: update.into(), date: clock::unix_now() };
         let update = tl::enums::Updates::UpdateShort(update);
-        let sessions = self.datacentre.update_sessions(account);
+        let sessions = self.datacentre.update_sessions(&account.name);
         for session in sessions.iter().filter(|session| session.key.id() != self.origin.session.key.id()) {
             session.send(None, Outgoing::notice(&update));
         }

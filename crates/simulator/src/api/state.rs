@@ -1,14 +1,12 @@
-//! help.getConfig, help.getNearestDc and the state of updates.
+//! help.getConfig and help.getNearestDc.
 
 use grammers_tl_types as tl;
 
-use super::{Caller, Failure};
+use super::Caller;
 use crate::clock;
 use crate::world::DC_ID;
 
 const CONFIG_SECONDS: i32 = 3600;
-/// How long a client waits before it asks a channel again, in seconds.
-const CHANNEL_TIMEOUT: i32 = 30;
 
 impl Caller<'_> {
     pub(super) fn config(&self) -> tl::enums::Config {
@@ -82,25 +80,5 @@ impl Caller<'_> {
 
     pub(super) fn nearest_dc(&self) -> tl::enums::NearestDc {
         tl::types::NearestDc { country: "NL".to_owned(), this_dc: self.origin.dc, nearest_dc: DC_ID }.into()
-    }
-
-    /// Private chats and basic groups share the account's pts.
-    pub(super) fn updates_state(&self) -> tl::enums::updates::State {
-        let own = self.visible_chats().filter(|(chat, _)| !chat.kind.is_channel());
-        let pts = own.map(|(chat, _)| chat.pts()).max().unwrap_or(1);
-        tl::types::updates::State { pts, qts: 0, date: clock::unix_now(), seq: 1, unread_count: 0 }.into()
-    }
-
-    /// Nothing is pushed by this server, so nothing was missed.
-    pub(super) fn difference(&self) -> tl::enums::updates::Difference {
-        tl::types::updates::DifferenceEmpty { date: clock::unix_now(), seq: 1 }.into()
-    }
-
-    pub(super) fn channel_difference(
-        &self,
-        call: tl::functions::updates::GetChannelDifference,
-    ) -> Result<tl::enums::updates::ChannelDifference, Failure> {
-        let (chat, _) = self.channel(&call.channel)?;
-        Ok(tl::types::updates::ChannelDifferenceEmpty { r#final: true, pts: chat.pts(), timeout: Some(CHANNEL_TIMEOUT) }.into())
     }
 }

@@ -1,8 +1,8 @@
 //! Who is in a chat as the server knows it: the world's members, and the accounts, which the world does not know.
 
 use super::Datacentre;
-use crate::clock;
 use crate::world::{Chat, ChatKind, Member, Role};
+use crate::{access, clock};
 
 /// The members of one chat at this moment.
 pub(crate) struct Present<'a> {
@@ -22,7 +22,7 @@ impl Datacentre {
         }
         for account in self.accounts.all() {
             let user_id = account.user_id;
-            let is_in = account.sight(chat, self.world.me).is_some_and(|sight| sight.member);
+            let is_in = access::sight(&account, chat, &self.world).is_some_and(|sight| sight.member);
             let known = chat.roster().get(user_id);
             match (is_in, known.is_some_and(|member| member.is_present())) {
                 (true, false) if surplus.iter().all(|other: &Member| other.user_id != user_id) => {

@@ -22,6 +22,7 @@ impl World {
             people: BTreeMap::new(),
             files: HashMap::new(),
             notes: Notes::default(),
+            happened: super::events::Happened::default(),
             hashes: std::sync::Mutex::default(),
             generated: false,
             file_dcs: Vec::new(),

@@ -112,10 +112,13 @@ impl World {
             // An export holds photos in one size, which is told as `x`.
             return matches!(kind, "" | "x").then(|| Content::OnDisk(path.clone()));
         }
+        if let Some(drawn) = self.drawn(id, kind) {
+            return drawn;
+        }
         if let Some((whose, _)) = portrait::whose(id) {
             let exists = match whose {
                 Whose::User(user) => self.person(user)?.photo_ids().any(|photo| photo == id),
-                Whose::Chat(chat) => self.chat(chat)?.photo == Some(id),
+                Whose::Chat(chat) => self.chat(chat)?.photo() == Some(id),
             };
             let kind = if kind.is_empty() { portrait::SIDES[2].0 } else { kind };
             let &(kind, side) = portrait::SIDES.iter().find(|(known, _)| *known == kind)?;

@@ -203,6 +203,11 @@ impl Members {
         self.with(|member| matches!(member.role, Role::Restricted { .. }), self.base.restricted())
     }
 
+    /// All who are present elsewhere come in as they are there.
+    pub(super) fn take_over(&self, other: &Members) {
+        other.iter().filter(Member::is_present).for_each(|member| drop(self.set(member)));
+    }
+
     /// Somebody comes in, or comes back. Gives what the person was.
     pub fn join(&self, user: i64, date: i32, inviter: Option<i64>) -> Option<Member> {
         self.set(Member { user_id: user, role: Role::Member, date, inviter_id: inviter })

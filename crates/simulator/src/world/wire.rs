@@ -3,9 +3,10 @@
 use grammers_tl_types as tl;
 
 use super::chat::{Chat, ChatKind};
+use super::live::Restriction;
 
 /// A marked id as a peer.
-pub(super) fn peer(marked: i64) -> tl::enums::Peer {
+pub(crate) fn peer(marked: i64) -> tl::enums::Peer {
     if marked <= -1_000_000_000_000 {
         tl::types::PeerChannel { channel_id: -1_000_000_000_000 - marked }.into()
     } else if marked < 0 {
@@ -202,20 +203,25 @@ pub(super) fn reactions(counts: Vec<(tl::enums::Reaction, i32)>) -> tl::enums::M
     .into()
 }
 
+fn restriction_reason(restriction: Restriction) -> tl::enums::RestrictionReason {
+    let Restriction { platform, reason, text } = restriction;
+    tl::types::RestrictionReason { platform, reason, text }.into()
+}
+
 pub(super) fn group(chat: &Chat, photo: tl::enums::ChatPhoto) -> tl::enums::Chat {
     tl::types::Chat {
         creator: false,
         left: false,
-        deactivated: false,
+        deactivated: chat.migrated_to().is_some(),
         call_active: false,
         call_not_empty: false,
-        noforwards: false,
+        noforwards: chat.is_protected(),
         id: chat.bare_id(),
-        title: chat.title.clone(),
+        title: chat.title(),
         photo,
-        participants_count: chat.members,
+        participants_count: chat.member_count(),
         date: chat.created,
-        version: 1,
+        version: chat.version(),
         migrated_to: None,
         admin_rights: None,
         default_banned_rights: None,
@@ -230,21 +236,21 @@ pub(super) fn channel(chat: &Chat, photo: tl::enums::ChatPhoto, access_hash: i64
         broadcast: chat.kind == ChatKind::Channel,
         verified: false,
         megagroup: chat.kind == ChatKind::Supergroup,
-        restricted: false,
+        restricted: chat.restriction().is_some(),
         signatures: chat.kind == ChatKind::Channel,
         min: false,
         scam: false,
-        has_link: false,
+        has_link: chat.linked().is_some(),
         has_geo: false,
         slowmode_enabled: false,
         call_active: false,
         call_not_empty: false,
         fake: false,
         gigagroup: false,
-        noforwards: false,
+        noforwards: chat.is_protected(),
         join_to_send: false,
         join_request: false,
-        forum: false,
+        forum: chat.is_forum(),
         stories_hidden: false,
         stories_hidden_min: false,
         stories_unavailable: true,
@@ -255,15 +261,15 @@ pub(super) fn channel(chat: &Chat, photo: tl::enums::ChatPhoto, access_hash: i64
         forum_tabs: false,
         id: chat.bare_id(),
         access_hash: Some(access_hash),
-        title: chat.title.clone(),
-        username: chat.username.clone(),
+        title: chat.title(),
+        username: chat.username(),
         photo,
         date: chat.created,
-        restriction_reason: None,
+        restriction_reason: chat.restriction().map(|restriction| vec![restriction_reason(restriction)]),
         admin_rights: None,
         banned_rights: None,
         default_banned_rights: None,
-        participants_count: Some(chat.members),
+        participants_count: Some(chat.member_count()),
         usernames: None,
         stories_max_id: None,
         color: None,

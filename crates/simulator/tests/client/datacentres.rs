@@ -69,6 +69,12 @@ async fn an_account_signs_in_at_home_only() {
     };
     assert_eq!(raw.call(&call).await.unwrap_err(), "303 USER_MIGRATE_4");
 
+    let mut newcomer = Raw::connect(simulator.addresses()[&3], Envelope::Intermediate).await;
+    newcomer.exchange(&simulator, Padding::Older).await;
+    for (phone, told) in [("9996612345", "303 PHONE_MIGRATE_4"), ("99966777777", "303 NETWORK_MIGRATE_2")] {
+        assert_eq!(sign_in::send_code(&mut newcomer, phone).await.unwrap_err(), told);
+    }
+
     // grammers follows PHONE_MIGRATE to the address of the configuration; its key there was shared.
     let (home, first) = (session, simulator.account("keeper").expect("an account"));
     let stranger = AccountRequest { signed_in: Some(false), ..AccountRequest::named("keeper") };

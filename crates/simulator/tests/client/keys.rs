@@ -21,30 +21,9 @@ fn newcomer() -> AccountRequest {
 }
 
 /// Signs in by code and password.
-async fn sign_in(raw: &mut Raw, simulator: &Simulator) -> Result<tl::enums::auth::Authorization, String> {
+async fn sign_in_whole(raw: &mut Raw, simulator: &Simulator) -> Result<tl::enums::auth::Authorization, String> {
     let phone = "9996654321".to_owned();
-    let tl::enums::auth::SentCode::Code(sent) = raw
-        .call(&tl::functions::auth::SendCode {
-            phone_number: phone.clone(),
-            api_id: 1,
-            api_hash: "hash".to_owned(),
-            settings: tl::types::CodeSettings {
-                allow_flashcall: false,
-                current_number: false,
-                allow_app_hash: false,
-                allow_missed_call: false,
-                allow_firebase: false,
-                unknown_number: false,
-                logout_tokens: None,
-                token: None,
-                app_sandbox: None,
-            }
-            .into(),
-        })
-        .await?
-    else {
-        panic!("no code")
-    };
+    let sent = sign_in::send_code(raw, &phone).await?;
     let code = simulator.code(&phone).expect("was sent");
     let call = tl::functions::auth::SignIn {
         phone_number: phone,
@@ -79,7 +58,7 @@ async fn a_new_key_of_either_padding_belongs_to_nobody_until_it_signs_in() {
         raw.exchange(&simulator, padding).await;
         assert_eq!(raw.call(&GET_STATE).await.unwrap_err(), "401 AUTH_KEY_UNREGISTERED");
         raw.call(&GET_CONFIG).await.expect("needs no sign-in");
-        sign_in(&mut raw, &simulator).await.expect("signs in");
+        sign_in_whole(&mut raw, &simulator).await.expect("signs in");
         raw.call(&GET_STATE).await.expect("is signed in");
         raw.call(&tl::functions::auth::LogOut {}).await.expect("signs out");
         assert_eq!(raw.call(&GET_STATE).await.unwrap_err(), "401 AUTH_KEY_UNREGISTERED");

@@ -69,6 +69,8 @@ pub struct Raw {
     content: i32,
     /// Read, but not asked for yet.
     pub received: Vec<Received>,
+    /// Ids of what wants an acknowledgement.
+    pub unacknowledged: Vec<i64>,
 }
 
 /// Unix time as ids carry it, their two lowest bits zero.
@@ -149,6 +151,7 @@ impl Raw {
             last_id: 0,
             content: 0,
             received: Vec::new(),
+            unacknowledged: Vec::new(),
         }
     }
 
@@ -311,6 +314,7 @@ impl Raw {
             let count = i32::deserialize(&mut cursor).expect("a count");
             take_messages(&mut cursor, count, &mut found);
         }
+        self.unacknowledged.extend(found.iter().filter(|told| told.seq_no % 2 == 1).map(|told| told.id));
         self.received.extend(found);
     }
 

@@ -14,7 +14,8 @@ async fn session(simulator: &Simulator) -> Raw {
     let mut raw = Raw::of(&simulator.account("keeper").expect("an account")).await;
     raw.call(&GET_STATE).await.expect("answers");
     raw.next_of::<tl::types::NewSessionCreated>().await;
-    let received: Vec<i64> = raw.received.drain(..).map(|told| told.id).collect();
+    raw.received.clear();
+    let received = std::mem::take(&mut raw.unacknowledged);
     raw.acknowledge(received).await;
     raw
 }

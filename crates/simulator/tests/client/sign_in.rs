@@ -15,7 +15,7 @@ async fn stranger(simulator: &Simulator) -> Raw {
     raw
 }
 
-async fn send_code(raw: &mut Raw, phone: &str) -> Result<tl::types::auth::SentCode, String> {
+pub async fn send_code(raw: &mut Raw, phone: &str) -> Result<tl::types::auth::SentCode, String> {
     let call = tl::functions::auth::SendCode {
         phone_number: phone.to_owned(),
         api_id: 1,

@@ -99,6 +99,11 @@ impl BannedRights {
         BannedRights { flags: flags(&MAY_NOT, names), until }
     }
 
+    /// All but to read.
+    pub fn silence(until: i32) -> Self {
+        BannedRights::of(MAY_NOT.into_iter().map(|(name, _)| name).filter(|name| *name != "view_messages"), until)
+    }
+
     /// Everything denied, seeing the chat too.
     pub fn everything(until: i32) -> Self {
         BannedRights::of(MAY_NOT.into_iter().map(|(name, _)| name), until)

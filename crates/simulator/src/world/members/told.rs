@@ -15,7 +15,7 @@ impl Base {
             told.present(chat.id, chat.created, None);
             told.present(ME, chat.created, None);
         } else {
-            chat.ids_from(1).filter_map(|id| chat.message(id)).for_each(|message| told.message(&message));
+            chat.born_ids_from(1).filter_map(|id| chat.born_message(id)).for_each(|message| told.message(&message));
         }
         Base::Told(told.members.into_iter().flatten().collect())
     }

@@ -1,0 +1,39 @@
+//! Plays a script of events, in real time or all at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::clock;
+use crate::datacentre::Datacentre;
+use crate::world::events::script::Step;
+
+/// How a script's offsets are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Pace {
+    /// Each event happens so long after the start.
+    Real,
+    /// All happen at once, dated as if the last of them happened now.
+    Simulated,
+}
+
+/// Plays to the end; an event that cannot happen is told in the log, and the next one follows.
+pub(crate) async fn play(datacentre: Arc<Datacentre>, steps: Vec<Step>, pace: Pace) {
+    let begin = clock::after(Duration::ZERO);
+    let length = steps.last().map_or(Duration::ZERO, |step| step.after);
+    let first = clock::now().saturating_sub(length);
+    for (step, at) in steps.into_iter().zip(1..) {
+        let mut timed = step.timed;
+        match pace {
+            Pace::Real => tokio::time::sleep_until(begin + step.after).await,
+            Pace::Simulated => {
+                let date = i32::try_from((first + step.after).as_secs()).unwrap_or(i32::MAX);
+                timed.date = timed.date.or(Some(date));
+            }
+        }
+        if let Err(error) = datacentre.play(timed, None) {
+            tracing::warn!(script.event = at, error = %error, "an event of the script cannot happen");
+        }
+    }
+}
