@@ -69,6 +69,7 @@ impl Caller<'_> {
             }
             if is_last {
                 mailbox.others(call.date, call.qts).for_each(|letter| self.gather_letter(mailbox, letter, &mut gathered));
+                self.gather_changed(call.date, &mut gathered);
             }
             let Gathered { messages: new_messages, updates: other_updates, named } = gathered;
             if is_last && new_messages.is_empty() && other_updates.is_empty() && missed == 0 {
@@ -136,6 +137,18 @@ impl Caller<'_> {
         match &letter.order {
             Order::Pts { chat, change: Change::New(id), .. } => self.gather_message(mailbox, *chat, *id, gathered),
             _ => gathered.updates.extend(self.of_letter(mailbox, letter, &mut gathered.named)),
+        }
+    }
+
+    /// Of each channel that has changed since then: that it is to be asked for. Without its pts: a client that took that over would
+    /// skip what it missed. (<https://core.telegram.org/constructor/updateChannelTooLong>; that a difference tells so is what Telethon
+    /// and grammers rely on.)
+    fn gather_changed(&self, since: i32, gathered: &mut Gathered) {
+        for (chat, sight) in self.visible_chats() {
+            if sight.member && chat.kind.is_channel() && chat.logged() >= since {
+                gathered.named.chat(chat);
+                gathered.updates.push(tl::types::UpdateChannelTooLong { channel_id: chat.bare_id(), pts: None }.into());
+            }
         }
     }
 

@@ -239,6 +239,11 @@ impl Chat {
         self.born_pts().saturating_add(self.read().pts)
     }
 
+    /// When the channel's pts last grew by an event (unix time, of the server's clock); 0: never.
+    pub(crate) fn logged(&self) -> i32 {
+        self.read().logged
+    }
+
     /// How many messages exist.
     pub fn count(&self) -> usize {
         let (posted, deleted) = self.read().balance();

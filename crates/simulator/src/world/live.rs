@@ -182,6 +182,8 @@ pub(super) struct Live {
     /// pts that events took.
     pub pts: i32,
     pub log: Vec<Entry>,
+    /// Unix time, of the server's clock, of the newest line in the log; 0: none.
+    pub logged: i32,
     pub profile: Profile,
     pub standing: HashMap<i64, Vec<Stood>>,
     pub pinned: BTreeSet<i32>,
@@ -284,6 +286,7 @@ impl Live {
         self.pts = self.pts.saturating_add(change.pts_count());
         let pts = base.saturating_add(self.pts);
         self.log.push(Entry { pts, change });
+        self.logged = crate::clock::unix_now();
         pts
     }
 
