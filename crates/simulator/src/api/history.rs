@@ -94,12 +94,11 @@ impl Caller<'_> {
         call: tl::functions::channels::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
         let (chat, sight) = self.channel(&call.channel)?;
-        let messages = ids(&call.id)?
+        let visible = |id: i32| chat.message(id).filter(|_| id >= sight.from);
+        let meant = ids(&call.id, |id| visible(id).as_ref().and_then(replied), || chat.pinned().first().copied())?;
+        let messages = meant
             .into_iter()
-            .map(|id| {
-                let message = chat.message(id).filter(|_| id >= sight.from);
-                message.map_or_else(|| empty(id), |message| self.tell_channel(message))
-            })
+            .map(|id| visible(id).map_or_else(|| empty(id), |message| self.tell_channel(message)))
             .collect();
         Ok(self.messages(chat, sight, messages))
     }
@@ -110,15 +109,16 @@ impl Caller<'_> {
         call: tl::functions::messages::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
         let own = self.own_chats();
-        let ids = ids(&call.id)?;
         let mut messages: Vec<_> = self.mailbox(|mailbox| {
             let told = |id: i32| {
                 let at = mailbox.world(id)?;
                 let seen = own.iter().filter(|(_, sight)| at >= sight.from);
                 seen.filter_map(|(chat, _)| self.tell_own(mailbox, chat, chat.message(at)?)).next()
             };
-            ids.into_iter().map(|id| told(id).unwrap_or_else(|| empty(id))).collect()
-        });
+            // Without a chat there is no pinned message.
+            let meant = ids(&call.id, |id| told(id).as_ref().and_then(replied), || None)?;
+            Ok(meant.into_iter().map(|id| told(id).unwrap_or_else(|| empty(id))).collect())
+        })?;
         self.stamp(&mut messages);
         let (chats, users) = self.named(&messages);
         Ok(tl::types::messages::Messages { messages, topics: Vec::new(), chats, users }.into())
@@ -216,7 +216,13 @@ fn empty(id: i32) -> tl::enums::Message {
     tl::types::MessageEmpty { id, peer_id: None }.into()
 }
 
-fn ids(input: &[tl::enums::InputMessage]) -> Result<Vec<i32>, Failure> {
+/// Which messages are meant: by id, as what a message replies to, or as the pinned one
+/// (<https://core.telegram.org/type/InputMessage>); 0 where there is none.
+fn ids(
+    input: &[tl::enums::InputMessage],
+    replied: impl Fn(i32) -> Option<i32>,
+    pinned: impl Fn() -> Option<i32>,
+) -> Result<Vec<i32>, Failure> {
     if input.is_empty() {
         return Err(Failure::bad("MESSAGE_IDS_EMPTY"));
     }
@@ -227,9 +233,22 @@ fn ids(input: &[tl::enums::InputMessage]) -> Result<Vec<i32>, Failure> {
         .iter()
         .map(|input| match input {
             tl::enums::InputMessage::Id(input) => Ok(input.id),
-            tl::enums::InputMessage::ReplyTo(_) | tl::enums::InputMessage::Pinned | tl::enums::InputMessage::CallbackQuery(_) => {
-                Err(Failure::bad("MSG_ID_INVALID"))
-            }
+            tl::enums::InputMessage::ReplyTo(input) => Ok(replied(input.id).unwrap_or(0)),
+            tl::enums::InputMessage::Pinned => Ok(pinned().unwrap_or(0)),
+            tl::enums::InputMessage::CallbackQuery(_) => Err(Failure::bad("MSG_ID_INVALID")),
         })
         .collect()
+}
+
+/// The message that another answers.
+fn replied(message: &tl::enums::Message) -> Option<i32> {
+    let header = match message {
+        tl::enums::Message::Message(message) => message.reply_to.as_ref(),
+        tl::enums::Message::Service(message) => message.reply_to.as_ref(),
+        tl::enums::Message::Empty(_) => None,
+    };
+    match header {
+        Some(tl::enums::MessageReplyHeader::Header(header)) => header.reply_to_msg_id,
+        _ => None,
+    }
 }
