@@ -1,6 +1,6 @@
 //! A Telegram datacentre on loopback that speaks real MTProto 2.0, for tests, demo and benchmarks.
 //!
-//! An unmodified grammers client connects with a pre-shared authorization key and reads histories, chats, users and photos. What
+//! An unmodified grammers client connects with a pre-shared authorization key and reads histories, chats, members and files. What
 //! exists is a [`world::World`], generated from a seed or loaded from an export of Telegram Desktop; who asks is an account, made
 //! through [`Simulator::account`] or the HTTP control port, which also tells the truth, counts calls and injects incidents.
 //!
