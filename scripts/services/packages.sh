@@ -1,5 +1,5 @@
 # The programs that building and the servers need, and how they get onto a machine.
-# Sourced by scripts/up. Reads: yes, want_postgres, want_elasticsearch.
+# Sourced by scripts/up. Reads: yes, want_postgres, want_elasticsearch, want_python.
 # shellcheck shell=bash disable=SC2154
 
 min_cargo=1.95
@@ -90,6 +90,9 @@ missing_packages() {
         find_java >/dev/null || echo "$java_package"
         command -v unzip >/dev/null || echo unzip
         command -v mvn >/dev/null || elasticsearch_is_unpacked || echo maven
+    fi
+    if [ "${want_python:-no}" = yes ]; then
+        find_python >/dev/null || printf '%s\n' python3 python3-venv
     fi
 }
 

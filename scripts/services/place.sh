@@ -5,6 +5,7 @@
 #   run/                a record of each server that was started here: pid, its start time, port
 #   downloads/          the Elasticsearch archive
 #   tools/              programs that scripts/test built for itself
+#   python/             a private Python with the clients that judge the simulator
 #   data/               the servers' files and logs, owned by the user they run as
 
 shopt -s inherit_errexit 2>/dev/null || true # a failure inside $(…) is a failure (bash 4.4)

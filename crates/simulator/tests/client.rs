@@ -24,6 +24,8 @@ mod keys;
 mod members;
 #[path = "client/peers.rs"]
 mod peers;
+#[path = "client/python.rs"]
+mod python;
 #[path = "client/raw.rs"]
 mod raw;
 #[path = "client/rules.rs"]

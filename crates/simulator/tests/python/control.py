@@ -45,6 +45,10 @@ class Control:
         """What exists in a chat now, by message id."""
         return {line["message_id"]: line for line in self.lines(f"/truth/{chat}")}
 
+    def truth_of(self, account, chat):
+        """What an account can know of a chat now, by the ids that messages have for it."""
+        return {line["message_id"]: line for line in self.lines(f"/truth/{chat}/at?account={account}")}
+
     def members(self, chat):
         """Who is in a chat now, by user id."""
         absent = ("banned", "left")
