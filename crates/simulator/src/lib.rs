@@ -1,6 +1,7 @@
 //! A Telegram datacentre on loopback that speaks real MTProto 2.0, for tests, demo and benchmarks.
 //!
-//! An unmodified client connects with a pre-shared authorization key, or makes one in a key exchange and signs in, and reads histories, chats, users and photos. What
+//! An unmodified client connects with a pre-shared authorization key, or makes one in a key exchange and signs in, and reads
+//! histories, chats, members and files, and is told what happens. What
 //! exists is a [`world::World`], generated from a seed or loaded from an export of Telegram Desktop; who asks is an account, made
 //! through [`Simulator::account`] or the HTTP control port, which also tells the truth, counts calls and injects incidents.
 //!

@@ -150,8 +150,9 @@ pub(super) fn stripped(number: u64) -> Vec<u8> {
     let mut bits = Bits { file: vec![1, 30, 40], held: 0, count: 0 };
     let mut before = 0;
     for square in 0..6 {
+        let roll = mix(number, square, 0, 6);
         for block in 0..4 {
-            let level = (mix(number, square, block, 6) % 31) as i32 - 15;
+            let level = ((roll >> (16 * block)) % 31) as i32 - 15;
             let (length, value) = coded(level - before);
             before = level;
             let (code, code_bits) = LENGTHS[length as usize % LENGTHS.len()];

@@ -231,10 +231,20 @@ fn url(chat: &Generated, id: i32) -> String {
 
 pub(super) fn sentence(chat: &Generated, id: i32, salt: u64, language: Language) -> String {
     let words = vocabulary(language);
-    chat.pick(id, salt, words.sentences)
-        .replace("{ship}", chat.pick(id, salt + 100, &phrases::SHIPS))
-        .replace("{place}", chat.pick(id, salt + 200, words.places))
-        .replace("{n}", &(2 + chat.roll(id, salt + 300) % 480).to_string())
+    let mut rest = chat.pick(id, salt, words.sentences);
+    let mut text = String::with_capacity(2 * rest.len());
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let (name, behind) = after.split_once('}').unwrap_or((after, ""));
+        match name {
+            "ship" => text.push_str(chat.pick(id, salt + 100, &phrases::SHIPS)),
+            "place" => text.push_str(chat.pick(id, salt + 200, words.places)),
+            _ => text.push_str(&(2 + chat.roll(id, salt + 300) % 480).to_string()),
+        }
+        rest = behind;
+    }
+    text.push_str(rest);
+    text
 }
 
 pub(super) fn language(chat: &Generated, id: i32) -> Language {
