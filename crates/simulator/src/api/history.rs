@@ -96,10 +96,8 @@ impl Caller<'_> {
         let (chat, sight) = self.channel(&call.channel)?;
         let visible = |id: i32| chat.message(id).filter(|_| id >= sight.from);
         let meant = ids(&call.id, |id| visible(id).as_ref().and_then(replied), || chat.pinned().first().copied())?;
-        let messages = meant
-            .into_iter()
-            .map(|id| visible(id).map_or_else(|| empty(id), |message| self.tell_channel(message)))
-            .collect();
+        let messages =
+            meant.into_iter().map(|id| visible(id).map_or_else(|| empty(id), |message| self.tell_channel(message))).collect();
         Ok(self.messages(chat, sight, messages))
     }
 
