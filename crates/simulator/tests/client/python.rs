@@ -12,14 +12,29 @@ use super::*;
 const PHONE: &str = "+99966212345";
 const PASSWORD: &str = "correct horse battery staple";
 
-/// Runs one of the programs in `tests/python` against a world with files in two of four datacentres.
+/// Few enough members to be listed, and files in two of four datacentres.
+fn told() -> World {
+    World::generated(
+        7,
+        [
+            GeneratedChat::new(ChatKind::Channel, "Harbour", 730).named("harbour"),
+            GeneratedChat::new(ChatKind::Supergroup, "Quay", 900).deleted(0.25).named("quay").members(450),
+            GeneratedChat::new(ChatKind::Supergroup, "Back room", 60).members(30),
+            GeneratedChat::new(ChatKind::Group, "Night shift", 40),
+            GeneratedChat::new(ChatKind::Private, "Maren", 30),
+        ],
+    )
+    .files_in([2, 4])
+}
+
+/// Runs one of the programs in `tests/python`.
 async fn judge(program: &str) {
     let Some(python) = std::env::var_os("TELEKEEP_PYTHON") else {
         println!("skipped: TELEKEEP_PYTHON names no Python with the clients; eval \"$(scripts/up --python)\" makes one");
         return;
     };
     let options = Options { datacentres: 4, ..Options::default() };
-    let simulator = Simulator::start(world().files_in([2, 4]), options).await.expect("starts");
+    let simulator = Simulator::start(told(), options).await.expect("starts");
     let request = AccountRequest {
         signed_in: Some(false),
         phone: Some(PHONE.to_owned()),
@@ -34,10 +49,10 @@ async fn judge(program: &str) {
         Command::new(python).arg("-B").arg(program).args(arguments).output()
     };
     let output = tokio::task::spawn_blocking(run).await.expect("no panic").expect("the Python of TELEKEEP_PYTHON runs");
-    let told = String::from_utf8_lossy(&output.stdout);
-    println!("{told}");
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.ends_with("all that was seen equals the truth\n"), "{told}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.ends_with("all that was seen equals the truth\n"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
