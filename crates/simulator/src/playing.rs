@@ -18,7 +18,7 @@ impl Datacentre {
         let record = self.world.play(timed)?;
         for account in accounts {
             // those that are closed learn of it from the difference
-            let sessions: Vec<_> = self.update_sessions(&account).into_iter().filter(|session| session.is_open()).collect();
+            let sessions: Vec<_> = self.update_sessions(&account.name).into_iter().filter(|session| session.is_open()).collect();
             if sessions.is_empty() {
                 continue;
             }
