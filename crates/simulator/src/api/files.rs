@@ -78,10 +78,10 @@ impl Caller<'_> {
 
     /// Whether a file lies in this datacentre, and hash and reference open it.
     fn opens(&self, id: i64, access_hash: i64, reference: &[u8]) -> Result<(), Failure> {
+        self.is_here(id)?;
         if access_hash != media::secret(id) {
             return Err(Failure::bad("FILE_ID_INVALID"));
         }
-        self.is_here(id)?;
         self.datacentre.files.check(self.reference_secret(), id, reference).map_err(|refused| {
             Failure::bad(match refused {
                 Refused::Empty => "FILE_REFERENCE_EMPTY",

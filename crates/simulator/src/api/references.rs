@@ -35,6 +35,12 @@ impl Caller<'_> {
         }
     }
 
+    /// The same for one message.
+    pub(super) fn stamped(&self, mut message: Message) -> Message {
+        self.stamp(std::slice::from_mut(&mut message));
+        message
+    }
+
     /// The same for a picture of a user or chat (marked id).
     pub(super) fn portrait(&self, peer: i64, photo: i64, date: i32) -> Photo {
         let mut told = self.datacentre.world.portrait(photo, date);

@@ -46,7 +46,7 @@ impl<'a> Caller<'a> {
     ) -> Result<tl::enums::messages::DiscussionMessage, Failure> {
         let thread = self.thread(&call.peer, call.msg_id)?;
         let message = thread.chat.message(thread.first).filter(|_| thread.first >= thread.sight.from);
-        let message = message.and_then(|message| self.tell(thread.chat, message));
+        let message = message.and_then(|message| self.tell(thread.chat, message)).map(|message| self.stamped(message));
         let message = message.ok_or_else(|| Failure::bad("MSG_ID_INVALID"))?;
         let mut named = Named::default();
         named.chat(thread.chat);
@@ -144,7 +144,7 @@ impl<'a> Caller<'a> {
         let mut topics = Vec::with_capacity(page.len());
         for (id, topic) in page {
             if let Some(message) = chat.message(topic.top).filter(|_| topic.top >= sight.from) {
-                let message = self.tell_channel(message);
+                let message = self.stamped(self.tell_channel(message));
                 named.message(&message);
                 messages.push(message);
             }

@@ -71,7 +71,8 @@ impl Caller<'_> {
                 mailbox.others(call.date, call.qts).for_each(|letter| self.gather_letter(mailbox, letter, &mut gathered));
                 self.gather_changed(call.date, &mut gathered);
             }
-            let Gathered { messages: new_messages, updates: other_updates, named } = gathered;
+            let Gathered { messages: mut new_messages, updates: other_updates, named } = gathered;
+            self.stamp(&mut new_messages);
             if is_last && new_messages.is_empty() && other_updates.is_empty() && missed == 0 {
                 return Ok(tl::types::updates::DifferenceEmpty { date: clock::unix_now(), seq: mailbox.seq }.into());
             }
@@ -179,7 +180,8 @@ impl Caller<'_> {
         entries.truncate(most);
         let pts = if is_last { now } else { entries.last().map_or(now, |entry| entry.pts) };
         let gathered = self.gather_channel(chat, sight, &entries);
-        let Gathered { messages: new_messages, updates: other_updates, named } = gathered;
+        let Gathered { messages: mut new_messages, updates: other_updates, named } = gathered;
+        self.stamp(&mut new_messages);
         if new_messages.is_empty() && other_updates.is_empty() {
             return Ok(tl::types::updates::ChannelDifferenceEmpty { r#final: is_last, pts, timeout }.into());
         }
@@ -209,7 +211,8 @@ impl Caller<'_> {
 
     fn channel_too_long(&self, chat: &Chat, sight: Sight, timeout: Option<i32>) -> tl::enums::updates::ChannelDifference {
         let newest = chat.ids_below(0).take_while(|id| *id >= sight.from).take(TOO_LONG_MESSAGES);
-        let messages: Vec<_> = newest.filter_map(|id| chat.message(id)).map(|message| self.tell_channel(message)).collect();
+        let mut messages: Vec<_> = newest.filter_map(|id| chat.message(id)).map(|message| self.tell_channel(message)).collect();
+        self.stamp(&mut messages);
         let mut named = Named::default();
         named.chat(chat);
         messages.iter().for_each(|message| named.message(message));

@@ -165,7 +165,7 @@ impl Caller<'_> {
                 match change {
                     Change::New(id) => {
                         if let Some(message) = chat.message(*id).filter(|_| *id >= sight.from) {
-                            let message = self.tell_channel(message);
+                            let message = self.stamped(self.tell_channel(message));
                             named.message(&message);
                             updates.push(tl::types::UpdateNewChannelMessage { message, pts: *pts, pts_count: 1 }.into());
                         }
@@ -283,7 +283,7 @@ impl Caller<'_> {
         let pts_count = change.pts_count();
         Some(match change {
             Change::New(id) | Change::Edited(id) => {
-                let message = self.tell_channel(chat.message(*id).filter(|_| *id >= sight.from)?);
+                let message = self.stamped(self.tell_channel(chat.message(*id).filter(|_| *id >= sight.from)?));
                 named.message(&message);
                 tl::types::UpdateEditChannelMessage { message, pts, pts_count }.into()
             }
@@ -312,7 +312,7 @@ impl Caller<'_> {
         let pts_count = change.pts_count();
         let own = |ids: &[i32]| ids.iter().filter_map(|id| mailbox.own(*id)).collect::<Vec<_>>();
         let mut told = |id: &i32| {
-            let message = self.tell_own(mailbox, chat, chat.message(*id)?)?;
+            let message = self.stamped(self.tell_own(mailbox, chat, chat.message(*id)?)?);
             named.message(&message);
             Some(message)
         };
