@@ -2,7 +2,7 @@
 # scripts/bench.
 # shellcheck shell=bash disable=SC2154
 #
-# The client (crates/simulator/examples/measure.rs) is grammers' own sender with calls in flight, which counts answers and does
+# The client (crates/simulator/examples/pull.rs) is grammers' own sender with calls in flight, which counts answers and does
 # not interpret them. A busy machine takes time from both: the figures per second of the server's own computing say what a core
 # of its own would give.
 
@@ -10,7 +10,7 @@ rounds=${1:-3}
 [[ $rounds =~ ^[1-9][0-9]*$ ]] || stop "$rounds is no number of rounds"
 PATH=$PATH:$HOME/.cargo/bin
 head_line "Build"
-(cd "$root" && cargo build --release --locked -q -p telekeep-simulator --bins --example measure 8>&- 3>&-)
+(cd "$root" && cargo build --release --locked -q -p telekeep-simulator --bins --example pull 8>&- 3>&-)
 programs=$(cd "$root" && cargo metadata --format-version 1 --no-deps --locked | jq -r .target_directory)/release
 PATH=$programs:$PATH
 
@@ -46,7 +46,7 @@ telekeep-simulator account bench --control "$control" --output "$stage/bench.ses
 : >"$results"
 for ((number = 1; number <= rounds; number++)); do
     head_line "Round $number of $rounds"
-    told=$("${client_core[@]}" "$programs/examples/measure" --session "$stage/bench.session" --pid "$simulator" 8>&- 3>&-)
+    told=$("${client_core[@]}" "$programs/examples/pull" --session "$stage/bench.session" --pid "$simulator" 8>&- 3>&-)
     note "$told"
     printf '%s\n' "$told" >>"$results"
 done

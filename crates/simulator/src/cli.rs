@@ -12,9 +12,9 @@ use serde_json::json;
 use crate::account::SessionFile;
 use crate::compare::{self, Difference};
 use crate::http::Control;
-use crate::script::Pace;
+use crate::script::{self, Pace};
 use crate::simulator::{Options, Simulator};
-use crate::world::{World, events};
+use crate::world::World;
 
 /// A Telegram datacentre on loopback that speaks real MTProto.
 #[derive(Debug, Parser)]
@@ -86,7 +86,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve { world, listen, control, state, datacentres, script, pace } => {
             let world = World::from_toml(&world)?;
-            let steps = script.as_deref().map(events::script::read).transpose()?.unwrap_or_default();
+            let steps = script.as_deref().map(script::read).transpose()?.unwrap_or_default();
             serve(world, Options { listen, control, state, datacentres }, steps, pace).await
         }
         Command::Account { name, control, output, signed_out, phone, password } => {
@@ -101,7 +101,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn serve(world: World, options: Options, steps: Vec<events::script::Step>, pace: Pace) -> anyhow::Result<ExitCode> {
+async fn serve(world: World, options: Options, steps: Vec<script::Step>, pace: Pace) -> anyhow::Result<ExitCode> {
     let mut simulator = Simulator::start(world, options).await?;
     let ready = json!({
         "mtproto": simulator.addr().to_string(),

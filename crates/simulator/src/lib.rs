@@ -50,7 +50,7 @@ pub use fault::{Fault, FaultKind};
 pub use files::{Damage, DamageRequest, ReferenceRules};
 pub use push::{PushFaults, UpdateRules};
 pub use rules::Rules;
-pub use script::Pace;
+pub use script::{Deed, Pace, Step, read as read_script};
 pub use simulator::{Options, Simulator, SimulatorError};
 pub use violation::{Limit, Offence, Violation};
 pub use world::{Truth, World};

@@ -1,4 +1,6 @@
-//! Plays a script of events, in real time or all at once.
+//! Plays a script of events and faults, in real time or all at once.
+
+mod file;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +9,36 @@ use clap::ValueEnum;
 
 use crate::clock;
 use crate::datacentre::Datacentre;
-use crate::world::events::script::Step;
+use crate::fault::Fault;
+use crate::push::PushFaults;
+use crate::world::Timed;
+
+pub use file::read;
+
+/// One step of a script.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// Since the script began.
+    pub after: Duration,
+    pub deed: Deed,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deed {
+    Event(Timed),
+    /// Goes wrong from then on.
+    Fault(Fault),
+    /// Goes wrong with pushes.
+    Pushes(PushFaults),
+    /// No call goes wrong any more.
+    Heal,
+}
 
 /// How a script's offsets are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Pace {
-    /// Each event happens so long after the start.
+    /// Each step happens so long after the start.
     Real,
     /// All happen at once, dated as if the last of them happened now.
     Simulated,
@@ -24,16 +50,22 @@ pub(crate) async fn play(datacentre: Arc<Datacentre>, steps: Vec<Step>, pace: Pa
     let length = steps.last().map_or(Duration::ZERO, |step| step.after);
     let first = clock::now().saturating_sub(length);
     for (step, at) in steps.into_iter().zip(1..) {
-        let mut timed = step.timed;
-        match pace {
-            Pace::Real => tokio::time::sleep_until(begin + step.after).await,
-            Pace::Simulated => {
-                let date = i32::try_from((first + step.after).as_secs()).unwrap_or(i32::MAX);
-                timed.date = timed.date.or(Some(date));
-            }
+        if pace == Pace::Real {
+            tokio::time::sleep_until(begin + step.after).await;
         }
-        if let Err(error) = datacentre.play(timed, None) {
-            tracing::warn!(script.event = at, error = %error, "an event of the script cannot happen");
+        match step.deed {
+            Deed::Fault(fault) => datacentre.faults.add(fault),
+            Deed::Pushes(faults) => datacentre.pushes.inject(faults),
+            Deed::Heal => datacentre.faults.clear(),
+            Deed::Event(mut timed) => {
+                if pace == Pace::Simulated {
+                    let date = i32::try_from((first + step.after).as_secs()).unwrap_or(i32::MAX);
+                    timed.date = timed.date.or(Some(date));
+                }
+                if let Err(error) = datacentre.play(timed, None) {
+                    tracing::warn!(script.event = at, error = %error, "an event of the script cannot happen");
+                }
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 mod apply;
 mod compose;
 mod moments;
-pub mod script;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

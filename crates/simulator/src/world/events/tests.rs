@@ -1,6 +1,9 @@
 use serde_json::json;
 
 use super::*;
+use crate::fault::{Fault, FaultKind};
+use crate::push::PushFaults;
+use crate::script::{self, Deed};
 use crate::world::{Chat, GeneratedChat, World};
 
 fn world() -> World {
@@ -143,7 +146,10 @@ fn the_demo_script_fits_the_demo_world() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("worlds");
     let world = World::from_toml(&folder.join("demo.toml")).expect("is valid");
     let steps = script::read(&folder.join("demo-events.toml")).expect("is valid");
-    steps.into_iter().for_each(|step| drop(world.play(step.timed).expect("happens")));
+    for step in steps {
+        let Deed::Event(timed) = step.deed else { panic!("no event") };
+        world.play(timed).expect("happens");
+    }
     assert!(!world.chat_named("harbour").expect("is there").exists(3_001));
 }
 
@@ -158,12 +164,18 @@ fn a_script_tells_its_place_when_it_is_wrong() {
     let lines = "{\"event\":\"about\",\"chat\":-7,\"about\":\"a\"}\n\n{\"event\":\"delete_user\",\"user\":3,\"after_ms\":1500,\"date\":9}\n";
     let steps = read("a.ndjson", lines).expect("is valid");
     assert_eq!(steps.iter().map(|step| step.after.as_millis()).collect::<Vec<_>>(), [0, 1500]);
-    assert_eq!(steps[1].timed, Timed { date: Some(9), event: Event::DeleteUser { user: 3 } });
+    assert_eq!(steps[1].deed, Deed::Event(Timed { date: Some(9), event: Event::DeleteUser { user: 3 } }));
+    let faults = "{\"fault\":\"cut\",\"share\":0.5}\n{\"push_faults\":{\"drop\":3},\"after_ms\":20}\n{\"heal\":true,\"after_ms\":30}\n";
+    let deeds: Vec<Deed> = read("f.ndjson", faults).expect("is valid").into_iter().map(|step| step.deed).collect();
+    let pushes = PushFaults { drop: 3, ..PushFaults::default() };
+    assert_eq!(deeds, [Deed::Fault(Fault::new(FaultKind::Cut).share(0.5)), Deed::Pushes(pushes), Deed::Heal]);
     let toml = "[[event]]\nkind = \"about\"\nchat = -7\nabout = \"a\"\n[[event]]\nevent = \"about\"\nchat = -7\nabout = \"b\"\n";
     assert_eq!(read("a.toml", toml).expect("is valid").len(), 2);
     let told = |name: &str, text: &str| read(name, text).expect_err("is refused").to_string();
     assert!(told("b.ndjson", "{}\n").contains("b.ndjson: line 1: malformed event: missing field `event`"));
     assert!(told("b.ndjson", "{\"event\":\"about\"").contains("line 1: "));
+    assert!(told("f.ndjson", "{\"fault\":\"cut\",\"share\":3}").contains("line 1: malformed event: `share` is between 0 and 1, not 3"));
+    assert!(told("f.ndjson", "{\"fault\":\"earthquake\"}").contains("earthquake"));
     assert!(
         told("b.toml", "[[event]]\nkind = \"about\"\nchat = -7\n")
             .contains("b.toml: event 1: malformed event: missing field `about`")

@@ -1,23 +1,17 @@
-//! Scripts: events with the time at which each happens, in a file.
+//! Scripts in files: what happens, and what goes wrong, each with its time.
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{EventError, Timed};
-use crate::world::WorldError;
+use super::{Deed, Step};
+use crate::fault::Fault;
+use crate::world::{EventError, Timed, WorldError};
 
-/// One line of a script.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Since the script began.
-    pub after: Duration,
-    pub timed: Timed,
-}
-
-/// Reads a script: NDJSON, an event a line, or TOML with `[[event]]`. `after_ms` is when it happens, counted from the beginning;
-/// absent: together with the one before.
+/// Reads a script: NDJSON, a step a line, or TOML with `[[event]]`. A step is an event, or a fault as the control port takes it
+/// (`fault`, `push_faults`), or `{"heal": true}`. `after_ms` is when it happens, counted from the beginning; absent: together with
+/// the one before.
 ///
 /// # Errors
 /// Names the file, the place and what is wrong there.
@@ -55,7 +49,7 @@ fn of_toml(text: &str) -> Result<Vec<(String, Value)>, String> {
 /// In TOML the array is called `event`, so an event says its kind as `kind` where that is no field of its own, else as `event`.
 fn renamed(mut value: Value) -> Value {
     if let Some(fields) = value.as_object_mut()
-        && !fields.contains_key("event")
+        && !["event", "fault", "push_faults", "heal"].iter().any(|known| fields.contains_key(*known))
         && let Some(kind) = fields.remove("kind")
     {
         fields.insert("event".to_owned(), kind);
@@ -75,5 +69,23 @@ fn step(mut value: Value, before: Duration) -> Result<Step, EventError> {
     if after < before {
         return Err(malformed(format!("`after_ms` is before the event above, at {} ms", before.as_millis())));
     }
-    Ok(Step { after, timed: Timed::read(value)? })
+    Ok(Step { after, deed: deed(value)? })
+}
+
+fn deed(mut value: Value) -> Result<Deed, EventError> {
+    let malformed = |problem: String| EventError::Malformed { problem };
+    if value.get("fault").is_some() {
+        let fault: Fault = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+        return match fault.problem() {
+            Some(problem) => Err(malformed(problem)),
+            None => Ok(Deed::Fault(fault)),
+        };
+    }
+    if let Some(faults) = value.as_object_mut().and_then(|fields| fields.remove("push_faults")) {
+        return Ok(Deed::Pushes(serde_json::from_value(faults).map_err(|error| malformed(error.to_string()))?));
+    }
+    if value.get("heal").is_some() {
+        return Ok(Deed::Heal);
+    }
+    Ok(Deed::Event(Timed::read(value)?))
 }
