@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
 use sqlx::PgPool;
 use telekeep::account::{self, AccountState, Accounts, Format, How, LostKey, SessionFile, Step, session_string};
 use telekeep::record::ChatId;
@@ -302,4 +303,32 @@ async fn a_session_string_says_not_whose_it_is_and_telegram_does(pool: PgPool) {
     let refused = accounts.import("again", &read[0].session, LostKey::Refuse).await.unwrap_err();
     assert!(matches!(refused, account::Error::Telegram(Error::AccountLost { .. })), "{refused:?}");
     assert_eq!(accounts.list().await.unwrap().len(), 1);
+}
+
+#[sqlx::test(migrations = "./migrations")]
+async fn an_app_scans_the_code_and_a_bot_has_a_token(pool: PgPool) {
+    let datacentre = datacentre().await;
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = Accounts::new(pool, config(), folder.path().join("seal.key"));
+    let app = keeper(&datacentre);
+    let blank = |name: &str| AccountRequest { signed_in: Some(false), ..AccountRequest::named(name) };
+    let start = file(&datacentre.account_with(&blank("screen")).unwrap()).session();
+
+    let step = accounts.begin_login("mine", start, How::Qr, LostKey::Refuse).await.unwrap();
+    let Step::Scan(qr) = &step else { panic!("{step:?}") };
+    assert!(!format!("{step:?}").contains(&qr.0));
+    let token = qr.0.strip_prefix("tg://login?token=").unwrap();
+    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).unwrap();
+    assert!(matches!(accounts.look_for_scan("mine").await.unwrap(), Step::Scan(_)), "nobody has scanned it");
+    app.invoke(&tl::functions::auth::AcceptLoginToken { token }).await.unwrap();
+    let Step::Done(mine) = accounts.look_for_scan("mine").await.unwrap() else { panic!("was scanned") };
+    assert_eq!(mine.user_id, Some(app.me().await.unwrap().id));
+
+    let request = AccountRequest { bot_token: Some("77:right".to_owned()), ..blank("robot") };
+    let start = file(&datacentre.account_with(&request).unwrap()).session();
+    let bot = |token: &str| How::Bot(token.to_owned());
+    let refused = accounts.begin_login("robot", start.clone(), bot("77:wrong"), LostKey::Refuse).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::Login(LoginRefusal::TokenInvalid))), "{refused:?}");
+    let step = accounts.begin_login("robot", start, bot("77:right"), LostKey::Refuse).await.unwrap();
+    assert!(matches!(&step, Step::Done(robot) if robot.label == "robot"), "{step:?}");
 }

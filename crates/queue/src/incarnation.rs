@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use crate::backend::{Claims, Slot};
 use crate::claim::{Claimant, ClaimedRow, LOOK_MOST, claim, look};
 use crate::clock::now;
 use crate::finished::remove_finished;
-use crate::news::{self, CHANNEL, News, Place};
+use crate::news::{CHANNEL, Ears, News, Place};
 use crate::operate::fold_counts;
 use crate::outcome::{Move, Outcome, Policy};
 use crate::settle::Settlement;
@@ -48,14 +48,7 @@ pub(crate) struct Incarnation {
     /// Held by the pump from before a claim until its jobs are in `running`.
     claiming: tokio::sync::Mutex<()>,
     settlements: mpsc::UnboundedSender<Settlement>,
-    /// Something may be claimable.
-    kick: Notify,
-    /// Where, by the last that told; empty: anywhere.
-    told: Mutex<Vec<i64>>,
-    /// Something may be due earlier than was known.
-    later: Notify,
-    /// Something may have been cancelled.
-    recheck: Notify,
+    ears: Arc<Ears>,
     /// The lease is over.
     pub(crate) over: CancellationToken,
     /// Claim nothing more.
@@ -99,16 +92,12 @@ impl Incarnation {
             running: Mutex::default(),
             claiming: tokio::sync::Mutex::default(),
             settlements,
-            kick: Notify::new(),
-            told: Mutex::default(),
-            later: Notify::new(),
-            recheck: Notify::new(),
+            ears: Ears::open(&pool),
             stop: over.child_token(),
             hand_back: over.child_token(),
             over: over.clone(),
             pool: pool.clone(),
         });
-        news::add(&pool, &this);
         let options = (*pool.connect_options()).clone();
         tasks.spawn(lease::heartbeat(options, worker, config.lease, config.heartbeat, over.clone()));
         tasks.spawn(settle::run(pool, settlements_rx, over));
@@ -137,7 +126,7 @@ impl Incarnation {
             running.remove(&job.id);
         }
         drop(running);
-        self.kick.notify_one();
+        self.ears.kick.notify_one();
     }
 
     /// Ends it in the database, where its lease would have ended it by itself.
@@ -155,18 +144,6 @@ impl Incarnation {
     /// Fires the cancellation token of each running job.
     pub(crate) fn cancel_all(&self) {
         self.running().values().for_each(|entry| entry.cancel.cancel());
-    }
-
-    /// Acts on what somebody changed.
-    pub(crate) fn tell(&self, news: &News) {
-        match news {
-            News::Cancel => self.recheck.notify_one(),
-            News::Later => self.later.notify_one(),
-            News::Ready(partitions) => {
-                *self.told.lock().unwrap_or_else(PoisonError::into_inner) = partitions.clone();
-                self.kick.notify_one();
-            }
-        }
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Running>> {
@@ -210,7 +187,7 @@ impl Incarnation {
             let claiming = self.claiming.lock().await;
             let token = Uuid::new_v4();
             // to an idle worker the partition of a new job is worth a look of its own; the next claim looks everywhere
-            let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+            let told = self.ears.take_told();
             let told = (std::mem::take(&mut idle) && !told.is_empty()).then_some(told);
             match claim(&pool, &self.claimant, permits.len(), token, told.as_deref()).await {
                 Ok(claim) if !claim.rows.is_empty() => {
@@ -248,8 +225,8 @@ impl Incarnation {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = self.kick.notified() => {}
-                () = self.later.notified() => look_at = look_at.min(now()),
+                () = self.ears.kick.notified() => {}
+                () = self.ears.later.notified() => look_at = look_at.min(now()),
                 () = sleep_until(look_at) => {}
             }
         }
@@ -303,7 +280,7 @@ impl Incarnation {
             if let Err(error) = self.listen_once().await {
                 tracing::warn!(error = %error, "queue notifications interrupted; polling");
             }
-            self.kick.notify_one();
+            self.ears.kick.notify_one();
             tokio::select! {
                 () = self.over.cancelled() => return,
                 () = sleep(POLL) => {}
@@ -314,13 +291,13 @@ impl Incarnation {
     async fn listen_once(&self) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.listen(CHANNEL).await?;
-        self.later.notify_one();
+        self.ears.later.notify_one();
         let place = Place::of(&self.pool).to_string();
         while let Some(notification) = listener.try_recv().await? {
             let (from, news) = notification.payload().split_once(' ').unwrap_or_default();
             // within the process it was told already
             if from != place {
-                self.tell(&News::read(news));
+                self.ears.hear(&News::read(news));
             }
         }
         Ok(())
@@ -331,7 +308,7 @@ impl Incarnation {
         loop {
             tokio::select! {
                 () = self.over.cancelled() => return,
-                () = self.recheck.notified() => {}
+                () = self.ears.recheck.notified() => {}
                 () = sleep(every) => {}
             }
             if let Err(error) = self.check_running().await {
@@ -363,7 +340,7 @@ impl Incarnation {
                 let (settled, _) = oneshot::channel();
                 let token = Token { job: id, token };
                 let _ = self.settlements.send(Settlement { token, to: Move::unstarted(), settled });
-                self.kick.notify_one();
+                self.ears.kick.notify_one();
             }
         }
         Ok(())
@@ -375,7 +352,7 @@ impl Incarnation {
         loop {
             match lease::reap(&self.pool).await {
                 Ok(0) => {}
-                Ok(_) => self.kick.notify_one(),
+                Ok(_) => self.ears.kick.notify_one(),
                 Err(error) => tracing::warn!(error = %error, "expired leases not reaped"),
             }
             tokio::select! {

@@ -6,12 +6,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use sqlx::PgPool;
-
-use crate::incarnation::Incarnation;
+use tokio::sync::Notify;
 
 /// The channel of the notifications.
 pub(crate) const CHANNEL: &str = "telekeep_queue";
-static PRESENT: Mutex<Vec<(Place, Weak<Incarnation>)>> = Mutex::new(Vec::new());
+static PRESENT: Mutex<Vec<(Place, Weak<Ears>)>> = Mutex::new(Vec::new());
 /// Other in each process.
 static PROCESS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// More partitions than these are not named.
@@ -81,11 +80,44 @@ impl fmt::Display for Place {
     }
 }
 
-/// From now on an incarnation is told, for as long as it lives.
-pub(crate) fn add(pool: &PgPool, incarnation: &Arc<Incarnation>) {
-    let mut present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
-    present.retain(|(_, other)| other.strong_count() > 0);
-    present.push((Place::of(pool), Arc::downgrade(incarnation)));
+/// What a worker incarnation is told, until it gets to it.
+#[derive(Debug, Default)]
+pub(crate) struct Ears {
+    /// Something may be claimable.
+    pub(crate) kick: Notify,
+    /// Where, by the last that told; empty: anywhere.
+    told: Mutex<Vec<i64>>,
+    /// Something may be due earlier than was known.
+    pub(crate) later: Notify,
+    /// Something may have been cancelled.
+    pub(crate) recheck: Notify,
+}
+
+impl Ears {
+    /// Hears what workers are told at this database, for as long as it lives.
+    pub(crate) fn open(pool: &PgPool) -> Arc<Self> {
+        let ears = Arc::<Self>::default();
+        let mut present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
+        present.retain(|(_, other)| other.strong_count() > 0);
+        present.push((Place::of(pool), Arc::downgrade(&ears)));
+        ears
+    }
+
+    pub(crate) fn hear(&self, news: &News) {
+        match news {
+            News::Cancel => self.recheck.notify_one(),
+            News::Later => self.later.notify_one(),
+            News::Ready(partitions) => {
+                self.told.lock().unwrap_or_else(PoisonError::into_inner).clone_from(partitions);
+                self.kick.notify_one();
+            }
+        }
+    }
+
+    /// The partitions that were named last, once.
+    pub(crate) fn take_told(&self) -> Vec<i64> {
+        std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Tells all workers. Never fails: their poll and their heartbeat are the net beneath it.
@@ -96,9 +128,8 @@ pub(crate) async fn announce(pool: &PgPool, news: &News) {
     let place = Place::of(pool);
     {
         let present = PRESENT.lock().unwrap_or_else(PoisonError::into_inner);
-        for incarnation in present.iter().filter(|(at, _)| *at == place).filter_map(|(_, incarnation)| incarnation.upgrade()) {
-            incarnation.tell(news);
-        }
+        let here = present.iter().filter(|(at, _)| *at == place);
+        here.filter_map(|(_, ears)| ears.upgrade()).for_each(|ears| ears.hear(news));
     }
     let sent = sqlx::query("select set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
         .bind(CHANNEL)

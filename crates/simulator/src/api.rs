@@ -29,7 +29,6 @@ use crate::account::authorization::{Authorization, Device, Ended};
 use crate::account::{Account, Standing};
 use crate::datacentre::Datacentre;
 use crate::fault::{FaultKind, Strike};
-use crate::rules;
 use crate::session::Session;
 use crate::wire::message::{GZIP_ID, constructor, unpack};
 
@@ -376,7 +375,7 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
         f::messages::ReadMessageContents::CONSTRUCTOR_ID => call(body, |_: f::messages::ReadMessageContents| Ok(caller.affected())),
         f::messages::SetTyping::CONSTRUCTOR_ID => call(body, |_: f::messages::SetTyping| Ok(true)),
         // <https://core.telegram.org/method/messages.sendMessage#possible-errors>: nobody writes here
-        _ if rules::sends(method) => Err(Failure::new(403, "CHAT_WRITE_FORBIDDEN")),
+        _ if crate::conduct::sends(method) => Err(Failure::new(403, "CHAT_WRITE_FORBIDDEN")),
 
         _ => {
             caller.datacentre.calls.unknown(method);

@@ -23,8 +23,7 @@ use crate::account::{AccountRequest, SessionFile, digits};
 use crate::calls::CallCounts;
 use crate::datacentre::{Datacentre, DeleteError};
 use crate::fault::Fault;
-use crate::rules::Rules;
-use crate::world::ChatKind;
+use crate::world::{ChatKind, Rules};
 
 type Shared = State<Arc<Datacentre>>;
 

@@ -16,15 +16,15 @@ use crate::account::{Account, SessionFile, hex};
 use crate::addresses::Addresses;
 use crate::api::sign_in::Logins;
 use crate::calls::Calls;
+use crate::conduct::Conduct;
 use crate::fault::Faults;
 use crate::files::Files;
 use crate::mailbox::Mailboxes;
 use crate::push::Pushes;
-use crate::rules::{Conduct, Rules};
 use crate::salts::Salts;
 use crate::session::{Session, Sessions};
 use crate::violation::{Offence, Violations};
-use crate::world::{DC_ID, Event, Timed, World, WorldError};
+use crate::world::{DC_ID, Event, Rules, Timed, World, WorldError};
 
 pub(crate) use present::Present;
 

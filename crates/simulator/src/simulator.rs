@@ -19,10 +19,9 @@ use crate::datacentre::{Datacentre, DeleteError};
 use crate::fault::Fault;
 use crate::files::{DamageRequest, ReferenceRules};
 use crate::push::{PushFaults, UpdateRules};
-use crate::rules::Rules;
 use crate::script::{self, Pace, Step};
 use crate::violation::Violation;
-use crate::world::{DC_ID, EventError, Member, Record, Timed, Truth, World, WorldError};
+use crate::world::{DC_ID, EventError, Member, Record, Rules, Timed, Truth, World, WorldError};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 

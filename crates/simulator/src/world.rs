@@ -19,6 +19,7 @@ mod people;
 mod phrases;
 mod picture;
 mod portrait;
+mod rules;
 mod stored;
 mod text;
 mod truth;
@@ -27,8 +28,6 @@ mod wire;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Mutex;
-
-use crate::rules::Rules;
 
 pub use chat::{Chat, ChatKind};
 pub use error::WorldError;
@@ -39,6 +38,7 @@ pub use generated::{GeneratedChat, Language, MediaMix};
 pub use live::{Restriction, Standing, Stood};
 pub use members::{AdminRights, BannedRights, Member, Members, Membership, OwnRole, Role};
 pub use people::Person;
+pub use rules::Rules;
 pub use truth::{Content, Media, Truth};
 pub(crate) use wire::peer;
 pub use wire::{marked, peers_of};

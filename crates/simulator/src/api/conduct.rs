@@ -4,7 +4,7 @@ use grammers_tl_types as tl;
 use tl::Identifiable;
 
 use super::{Caller, Failure, read};
-use crate::rules::Attempt;
+use crate::conduct::Attempt;
 use crate::violation::Offence;
 use crate::wire::message::constructor;
 

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::chat::{Chat, ChatKind, Source};
 use super::generated::{Generated, GeneratedChat, Numbering};
-use super::{Notes, World, people, portrait, text};
-use crate::rules::Rules;
+use super::{Notes, Rules, World, people, portrait, text};
 
 /// Ids of generated chats without one of their own begin here, without the mark.
 const FIRST_CHANNEL: i64 = 1_500_000_001;

@@ -6,8 +6,7 @@ use serde::Deserialize;
 
 use super::chat::ChatKind;
 use super::generated::{GeneratedChat, Language, MediaMix};
-use super::{Membership, OwnRole, World, WorldError};
-use crate::rules::Rules;
+use super::{Membership, OwnRole, Rules, World, WorldError};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -165,7 +165,8 @@ fn a_script_tells_its_place_when_it_is_wrong() {
     let steps = read("a.ndjson", lines).expect("is valid");
     assert_eq!(steps.iter().map(|step| step.after.as_millis()).collect::<Vec<_>>(), [0, 1500]);
     assert_eq!(steps[1].deed, Deed::Event(Timed { date: Some(9), event: Event::DeleteUser { user: 3 } }));
-    let faults = "{\"fault\":\"cut\",\"share\":0.5}\n{\"push_faults\":{\"drop\":3},\"after_ms\":20}\n{\"heal\":true,\"after_ms\":30}\n";
+    let faults =
+        "{\"fault\":\"cut\",\"share\":0.5}\n{\"push_faults\":{\"drop\":3},\"after_ms\":20}\n{\"heal\":true,\"after_ms\":30}\n";
     let deeds: Vec<Deed> = read("f.ndjson", faults).expect("is valid").into_iter().map(|step| step.deed).collect();
     let pushes = PushFaults { drop: 3, ..PushFaults::default() };
     assert_eq!(deeds, [Deed::Fault(Fault::new(FaultKind::Cut).share(0.5)), Deed::Pushes(pushes), Deed::Heal]);
@@ -174,7 +175,9 @@ fn a_script_tells_its_place_when_it_is_wrong() {
     let told = |name: &str, text: &str| read(name, text).expect_err("is refused").to_string();
     assert!(told("b.ndjson", "{}\n").contains("b.ndjson: line 1: malformed event: missing field `event`"));
     assert!(told("b.ndjson", "{\"event\":\"about\"").contains("line 1: "));
-    assert!(told("f.ndjson", "{\"fault\":\"cut\",\"share\":3}").contains("line 1: malformed event: `share` is between 0 and 1, not 3"));
+    assert!(
+        told("f.ndjson", "{\"fault\":\"cut\",\"share\":3}").contains("line 1: malformed event: `share` is between 0 and 1, not 3")
+    );
     assert!(told("f.ndjson", "{\"fault\":\"earthquake\"}").contains("earthquake"));
     assert!(
         told("b.toml", "[[event]]\nkind = \"about\"\nchat = -7\n")
