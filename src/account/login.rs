@@ -2,11 +2,15 @@
 //! restart between code and password.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Accounts, Error, LostKey, Result, table};
 use crate::telegram::{CodeSent, Connection, QrStep, SessionData, SignIn};
+
+/// A QR code is good for half a minute: <https://core.telegram.org/api/qr-login>
+const GOOD: Duration = Duration::from_secs(28);
 
 /// How somebody signs in.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub enum Step {
     Password {
         hint: Option<String>,
     },
-    /// [`Accounts::look_for_scan`], from time to time, until an app that is signed in has scanned this address.
+    /// [`Accounts::look_for_scan`], again and again, until an app that is signed in has scanned this address.
     Scan(Qr),
     Done(Account),
 }
@@ -126,9 +130,14 @@ impl Accounts {
         self.done(label, connection).await
     }
 
-    /// Asks whether the picture was scanned. The address that it answers may be a new one: Telegram changes it each half minute.
+    /// Waits until the picture is scanned, or for as long as it is good; then the address that it answers is a new one.
     pub async fn look_for_scan(&self, label: &str) -> Result<Step> {
         let (connection, Stage::Scan) = self.resume(label).await? else { return Err(Error::OtherStep) };
+        // asking sooner would spoil the picture that is shown
+        tokio::select! {
+            () = connection.scanned() => {}
+            () = tokio::time::sleep(GOOD) => {}
+        }
         self.scanned(label, connection).await
     }
 

@@ -4,7 +4,6 @@ use std::{
     io::{BufRead, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::Context;
@@ -53,9 +52,6 @@ pub struct Login {
     #[arg(long)]
     pub new_key: bool,
 }
-
-/// Between two looks whether a QR code was scanned.
-const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Args)]
 pub struct Import {
@@ -242,7 +238,6 @@ async fn sign_in(accounts: &Accounts, start: SessionData, wish: &Login) -> anyho
                     output::line("scan it: Telegram on your phone, Settings, Devices, Link Desktop Device");
                     shown = Some(qr);
                 }
-                tokio::time::sleep(LOOK).await;
                 accounts.look_for_scan(&wish.label).await?
             }
         };

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use grammers_mtsender::{ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolFatHandle};
+use grammers_session::updates::UpdatesLike;
 use grammers_tl_types as tl;
 use grammers_tl_types::Deserializable;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +96,23 @@ struct Inner {
     session: Arc<LiveSession>,
     pools: Mutex<Pools>,
     closed: CancellationToken,
+    /// The QR code of a login was scanned.
+    scanned: Arc<Notify>,
+}
+
+/// Ends with the pool.
+async fn hear_of_scans(mut updates: mpsc::Receiver<UpdatesLike>, scanned: Arc<Notify>) {
+    while let Some(heard) = updates.recv().await {
+        let told = |update: &tl::enums::Update| matches!(update, tl::enums::Update::LoginToken);
+        let is_scan = match &heard {
+            UpdatesLike::Updates(tl::enums::Updates::UpdateShort(short)) => told(&short.update),
+            UpdatesLike::Updates(tl::enums::Updates::Updates(many)) => many.updates.iter().any(told),
+            _ => false,
+        };
+        if is_scan {
+            scanned.notify_one();
+        }
+    }
 }
 
 /// An account's connection to Telegram. Cloning shares it; the last clone to go ends it.
@@ -114,6 +133,7 @@ impl Connection {
             session: Arc::new(LiveSession::new(session)),
             pools: Mutex::default(),
             closed: CancellationToken::new(),
+            scanned: Arc::default(),
         }))
     }
 
@@ -191,9 +211,13 @@ impl Connection {
             updates_channel_capacity: NonZeroUsize::MIN,
             ..ConnectionParams::default()
         };
-        // The receiver of updates is dropped: nobody listens in this connection yet, and grammers then stops forwarding.
-        let SenderPool { runner, handle, .. } =
+        let SenderPool { runner, handle, updates } =
             SenderPool::with_configuration(Arc::clone(&inner.session), inner.config.api_id, params);
+        // Once somebody is signed in the receiver of updates is dropped: nobody listens in this connection yet, and grammers then
+        // stops forwarding.
+        if inner.session.data().user_id.is_none() {
+            tokio::spawn(hear_of_scans(updates, Arc::clone(&inner.scanned)));
+        }
         pools.started += 1;
         let number = pools.started;
         pools.current = Some(Pool { handle: handle.clone(), runner: tokio::spawn(runner.run()), number });
@@ -216,6 +240,11 @@ impl Connection {
 
     pub(crate) fn signed_in_as(&self, user_id: i64) {
         self.0.session.set_user(user_id);
+    }
+
+    /// Completes when somebody has scanned the QR code of a login.
+    pub async fn scanned(&self) {
+        self.0.scanned.notified().await;
     }
 
     pub(super) fn config(&self) -> &TelegramConfig {
