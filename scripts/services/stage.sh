@@ -114,7 +114,9 @@ start_simulator() {
     done
     multiple=$(sed -n 's/^multiple *= *\([0-9.]*\).*/\1/p' "$world")
     note "a simulated datacentre speaks MTProto at $(jq -r .mtproto "$stage/simulator.json")"
-    note "it floods like Telegram, at ${multiple:-no} times Telegram's rate (3,000 history messages in 30 s)"
+    if [ -n "$multiple" ]; then
+        note "it floods like Telegram, at $multiple times Telegram's rate (3,000 history messages in 30 s)"
+    fi
 }
 
 # The chats of the demo: the channel and the supergroup, or all of an export.
