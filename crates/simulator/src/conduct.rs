@@ -55,8 +55,7 @@ impl Conduct {
     pub(crate) fn check(&self, attempt: Attempt<'_>, rules: Option<&Rules>, violations: &Violations) -> Result<(), Failure> {
         let Attempt { account, method, .. } = attempt;
         let now = clock::now();
-        let conspicuous = conspicuous(method);
-        if conspicuous {
+        if conspicuous(method) {
             violations.add(account, method, Offence::Conspicuous);
         }
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,8 +74,7 @@ impl Conduct {
             }
         }
         let Some(rules) = rules else { return Ok(()) };
-        let joins = matches!(method, "channels.joinChannel" | "messages.importChatInvite");
-        let sends = sends(method);
+        let (joins, sends) = (joins(method), sends(method));
         if (joins || sends || method == "contacts.resolveUsername") && violations.of(account) > rules.patience {
             return Err(Failure::bad("PEER_FLOOD"));
         }
@@ -186,6 +184,11 @@ fn wait(prefix: &str, left: Duration) -> Failure {
     Failure::new(420, &format!("{prefix}_{}", whole(left).as_secs()))
 }
 
+/// Makes the account a member.
+pub(crate) fn joins(method: &str) -> bool {
+    matches!(method, "channels.joinChannel" | "messages.importChatInvite")
+}
+
 /// Sends something that others see.
 pub(crate) fn sends(method: &str) -> bool {
     matches!(
@@ -279,6 +282,20 @@ mod tests {
         assert!(check("messages.setTyping").is_ok());
         assert_eq!(check("channels.joinChannel").unwrap_err().name(), "PEER_FLOOD");
         assert_eq!(violations.all().len(), 2);
+    }
+
+    #[test]
+    fn files_and_messages_have_waits_of_their_own() {
+        let (conduct, violations) = (Conduct::default(), Violations::default());
+        let rules = Rules { file_bytes_a_second: Some(1000), slowmode_seconds: 30.0, ..Rules::default() };
+        let check = |method| conduct.check(attempt(method), Some(&rules), &violations);
+        assert!(check("upload.getFile").is_ok());
+        conduct.served("a", Limit::Files, 1000);
+        assert_eq!(check("upload.getFile").unwrap_err().wait(), Some(("FLOOD_PREMIUM_WAIT", 1)));
+        assert!(check("messages.sendMessage").is_ok());
+        assert_eq!(check("messages.sendMessage").unwrap_err().wait(), Some(("SLOWMODE_WAIT", 30)));
+        let exceeded = |limit| violations.all().iter().any(|one| one.offence == Offence::Exceeded { limit });
+        assert!(exceeded(Limit::Files) && exceeded(Limit::Slowmode));
     }
 
     #[test]

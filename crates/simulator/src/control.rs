@@ -109,10 +109,24 @@ impl IntoResponse for Refusal {
     }
 }
 
+fn ndjson(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body.into()).into_response()
+}
+
+/// A line of JSON for each; what is told here always serialises.
+fn lines<T: Serialize>(values: impl IntoIterator<Item = T>) -> String {
+    let mut lines = String::new();
+    for line in values.into_iter().filter_map(|value| serde_json::to_string(&value).ok()) {
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    lines
+}
+
 async fn health(State(datacentre): Shared) -> Json<Value> {
     Json(json!({
         "mtproto": datacentre.address.to_string(),
-        "chats": datacentre.world.chats().len(),
+        "chats": datacentre.world.all_chats().count(),
         "accounts": datacentre.accounts.all().len(),
     }))
 }
@@ -138,23 +152,16 @@ async fn truth(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Respo
         let (lines, next) = truth_piece(&datacentre, chat, from)?;
         Some((Ok::<_, std::io::Error>(lines), (datacentre, next)))
     });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces)).into_response())
+    Ok(ndjson(Body::from_stream(pieces)))
 }
 
 /// Some lines, and the id to go on with; none at the end.
 fn truth_piece(datacentre: &Datacentre, chat: i64, from: i32) -> Option<(String, i32)> {
     let chat = datacentre.world.chat(chat)?;
-    let mut lines = String::new();
-    let mut next = None;
-    for id in chat.ids_from(from).take(TRUTH_CHUNK) {
-        next = id.checked_add(1);
-        let truth = chat.message(id).and_then(|message| crate::world::Truth::of(chat.id, &message));
-        if let Some(line) = truth.and_then(|truth| serde_json::to_string(&truth).ok()) {
-            lines.push_str(&line);
-            lines.push('\n');
-        }
-    }
-    Some((lines, next?))
+    let ids: Vec<i32> = chat.ids_from(from).take(TRUTH_CHUNK).collect();
+    let next = ids.last()?.checked_add(1)?;
+    let told = ids.into_iter().filter_map(|id| crate::world::Truth::of(chat.id, &chat.message(id)?));
+    Some((lines(told), next))
 }
 
 async fn calls(State(datacentre): Shared) -> Json<CallCounts> {
@@ -195,14 +202,7 @@ async fn heal(State(datacentre): Shared) -> StatusCode {
 
 /// NDJSON, oldest first.
 async fn violations(State(datacentre): Shared) -> Response {
-    let mut text = String::new();
-    for violation in datacentre.violations.all() {
-        if let Ok(line) = serde_json::to_string(&violation) {
-            text.push_str(&line);
-            text.push('\n');
-        }
-    }
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response()
+    ndjson(lines(datacentre.violations.all()))
 }
 
 async fn rules(State(datacentre): Shared) -> Json<Option<Rules>> {

@@ -8,7 +8,7 @@
 //! ```text
 //! TCP ─► wire (framing, encryption, messages) ─► connection (service messages) ─► api (methods) ─► world
 //!                                        handshake, session, salts ─┘                │    control (HTTP) ─┘
-//!                                                             account, flood, calls ─┘
+//!                                               account, conduct, fault, calls ─┘
 //! ```
 //!
 //! Nothing here was compared with the real Telegram; it follows its documentation.

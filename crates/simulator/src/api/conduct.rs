@@ -4,7 +4,7 @@ use grammers_tl_types as tl;
 use tl::Identifiable;
 
 use super::{Caller, Failure, read};
-use crate::conduct::Attempt;
+use crate::conduct::{Attempt, joins};
 use crate::violation::Offence;
 use crate::wire::message::constructor;
 
@@ -18,9 +18,11 @@ impl Caller<'_> {
         {
             datacentre.violations.add(account, method, Offence::Conspicuous);
         }
-        let joins = matches!(method, "channels.joinChannel" | "messages.importChatInvite");
-        let chats =
-            if joins { self.visible_chats().filter(|(chat, sight)| sight.member && chat.kind.is_channel()).count() } else { 0 };
+        let chats = if joins(method) {
+            self.visible_chats().filter(|(chat, sight)| sight.member && chat.kind.is_channel()).count()
+        } else {
+            0
+        };
         let attempt = Attempt { account, method, chats, latency: datacentre.latency() };
         let rules = datacentre.rules();
         datacentre.conduct.check(attempt, rules.as_deref(), &datacentre.violations).inspect_err(|failure| {

@@ -30,38 +30,44 @@ pub(crate) struct Offsets {
 /// from `offset_date` down (both exclusive) begin the page; `add_offset` moves its beginning towards older messages, or, negative, newer ones. What then
 /// lies above the newest message shortens the page.
 pub(crate) fn page(chat: &Chat, from: i32, offsets: Offsets) -> Vec<i32> {
-    let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
-    let positive = |bound: i32| if bound > 0 { bound } else { i32::MAX };
-    let lowest = from.max(offsets.min_id.saturating_add(1));
-    let above = positive(offsets.max_id);
-    let mut cut = positive(offsets.offset_id);
-    if offsets.offset_id <= 0 && offsets.offset_date > 0 {
-        cut = cut.min(chat.first_id_at(offsets.offset_date));
-    }
+    let Bounds { lowest, above, cut } = Bounds::of(chat, from, &offsets);
     let older = chat.ids_below(cut.min(above).max(1)).take_while(|&id| id >= lowest);
     let newer = chat.ids_from(cut.max(lowest)).take_while(|&id| id < above);
-    around(offsets.add_offset, limit, older, newer)
+    around(&offsets, older, newer)
 }
 
 /// The same of some of a chat's messages, given by ascending ids.
 pub(crate) fn page_of(chat: &Chat, ids: &[i32], from: i32, offsets: Offsets) -> Vec<i32> {
-    let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
-    let positive = |bound: i32| if bound > 0 { bound } else { i32::MAX };
-    let lowest = from.max(offsets.min_id.saturating_add(1));
-    let above = positive(offsets.max_id);
-    let mut cut = positive(offsets.offset_id);
-    if offsets.offset_id <= 0 && offsets.offset_date > 0 {
-        cut = cut.min(chat.first_id_at(offsets.offset_date));
-    }
+    let Bounds { lowest, above, cut } = Bounds::of(chat, from, &offsets);
     let older = &ids[..ids.partition_point(|&id| id < cut.min(above))];
     let newer = &ids[ids.partition_point(|&id| id < cut.max(lowest))..];
     let older = older.iter().rev().copied().take_while(|&id| id >= lowest);
     let newer = newer.iter().copied().take_while(|&id| id < above);
-    around(offsets.add_offset, limit, older, newer)
+    around(&offsets, older, newer)
+}
+
+/// Between which ids a page lies, and where it begins.
+struct Bounds {
+    lowest: i32,
+    above: i32,
+    cut: i32,
+}
+
+impl Bounds {
+    fn of(chat: &Chat, from: i32, offsets: &Offsets) -> Self {
+        let positive = |bound: i32| if bound > 0 { bound } else { i32::MAX };
+        let mut cut = positive(offsets.offset_id);
+        if offsets.offset_id <= 0 && offsets.offset_date > 0 {
+            cut = cut.min(chat.first_id_at(offsets.offset_date));
+        }
+        Bounds { lowest: from.max(offsets.min_id.saturating_add(1)), above: positive(offsets.max_id), cut }
+    }
 }
 
 /// A page that begins, `add_offset` moved, where the older messages begin.
-fn around(add_offset: i32, limit: usize, older: impl Iterator<Item = i32>, newer: impl Iterator<Item = i32>) -> Vec<i32> {
+fn around(offsets: &Offsets, older: impl Iterator<Item = i32>, newer: impl Iterator<Item = i32>) -> Vec<i32> {
+    let limit = usize::try_from(offsets.limit).unwrap_or(0).min(PAGE);
+    let add_offset = offsets.add_offset;
     let Ok(newer_wanted) = usize::try_from(add_offset.saturating_neg()) else {
         let skipped = usize::try_from(add_offset).unwrap_or(0);
         return older.skip(skipped).take(limit).collect();

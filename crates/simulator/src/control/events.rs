@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Refusal, Shared};
+use super::{Refusal, Shared, lines, ndjson};
 use crate::datacentre::Datacentre;
 use crate::push::{PushFaults, UpdateRules};
 use crate::world::{Record, Timed, WorldError};
@@ -55,22 +55,22 @@ struct Silence {
 
 /// Plays NDJSON, an event a line, until one cannot happen.
 async fn play(State(datacentre): Shared, body: String) -> Result<Response, Refusal> {
-    let mut lines = Vec::new();
+    let mut made = Vec::new();
     for (at, line) in body.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |problem: String| {
-            let played = lines.len();
+            let played = made.len();
             Refusal(StatusCode::BAD_REQUEST, format!("line {}: {problem} ({played} events before it happened)", at + 1))
         };
         let value: Value = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
         let timed = Timed::read(value).map_err(|error| wrong(error.to_string()))?;
         let record = datacentre.play(timed, None).map_err(|error| wrong(error.to_string()))?;
-        lines.push(told(&record));
+        made.push(told(&record));
     }
-    Ok(ndjson(&lines))
+    Ok(ndjson(lines(made)))
 }
 
 async fn events(State(datacentre): Shared, Query(asked): Query<Since>) -> Response {
-    ndjson(&datacentre.world.events_from(asked.from).iter().map(|record| told(record)).collect::<Vec<_>>())
+    ndjson(lines(datacentre.world.events_from(asked.from).iter().map(|record| told(record))))
 }
 
 /// An event that happened, with what it made.
@@ -91,18 +91,18 @@ async fn truth_at(State(datacentre): Shared, Path(chat): Path<i64>, Query(moment
         if datacentre.accounts.by_name(account).is_none() {
             return Err(Refusal(StatusCode::NOT_FOUND, format!("no account {account}")));
         }
-        return Ok(ndjson(&datacentre.truth_of(account, chat).map_err(no_chat)?));
+        return Ok(ndjson(lines(datacentre.truth_of(account, chat).map_err(no_chat)?)));
     }
     let event = moment.event.or_else(|| moment.date.map(|date| world.event_at(date))).unwrap_or_else(|| world.event_count());
-    Ok(ndjson(&world.truth_at(chat, event).map_err(no_chat)?.collect::<Vec<_>>()))
+    Ok(ndjson(lines(world.truth_at(chat, event).map_err(no_chat)?)))
 }
 
 async fn versions(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Response, Refusal> {
-    Ok(ndjson(&datacentre.world.versions(chat).map_err(no_chat)?))
+    Ok(ndjson(lines(datacentre.world.versions(chat).map_err(no_chat)?)))
 }
 
 async fn standings(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Response, Refusal> {
-    Ok(ndjson(&datacentre.world.standings(chat).map_err(no_chat)?))
+    Ok(ndjson(lines(datacentre.world.standings(chat).map_err(no_chat)?)))
 }
 
 async fn push_faults(State(datacentre): Shared, Json(faults): Json<PushFaults>) -> StatusCode {
@@ -129,13 +129,4 @@ async fn set_rules(State(datacentre): Shared, Json(rules): Json<UpdateRules>) ->
 
 fn no_chat(error: WorldError) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, error.to_string())
-}
-
-fn ndjson<T: Serialize>(lines: &[T]) -> Response {
-    let mut body = String::new();
-    for line in lines.iter().filter_map(|line| serde_json::to_string(line).ok()) {
-        body.push_str(&line);
-        body.push('\n');
-    }
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }

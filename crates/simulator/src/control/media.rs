@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Serialize;
 
-use super::{Refusal, Shared};
+use super::{Refusal, Shared, lines, ndjson};
 use crate::datacentre::Datacentre;
 use crate::files::{DamageRequest, ReferenceRules};
 use crate::world::WorldError;
@@ -35,7 +34,7 @@ async fn members(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Res
     let chat = datacentre.world.chat(chat).ok_or_else(|| unknown(chat))?;
     let members: Vec<_> = datacentre.present(chat).everyone().collect();
     let pieces = futures::stream::unfold(members.into_iter(), |mut rest| async move {
-        let piece: String = rest.by_ref().take(MEMBERS_CHUNK).map(|member| line(&member)).collect();
+        let piece: String = lines(rest.by_ref().take(MEMBERS_CHUNK));
         (!piece.is_empty()).then_some((Ok::<_, std::io::Error>(piece), rest))
     });
     Ok(ndjson(Body::from_stream(pieces)))
@@ -56,15 +55,10 @@ async fn files(State(datacentre): Shared, Path(chat): Path<i64>) -> Result<Respo
 /// Some lines, and the id to go on with; none at the end.
 fn files_piece(datacentre: &Datacentre, chat: i64, from: i32) -> Option<(String, i32)> {
     let chat = datacentre.world.chat(chat)?;
-    let mut lines = String::new();
-    let mut next = None;
-    for id in chat.ids_from(from).take(FILES_CHUNK) {
-        next = id.checked_add(1);
-        if let Some(file) = chat.message(id).and_then(|message| datacentre.world.file_of(chat.id, &message)) {
-            lines.push_str(&line(&file));
-        }
-    }
-    Some((lines, next?))
+    let ids: Vec<i32> = chat.ids_from(from).take(FILES_CHUNK).collect();
+    let next = ids.last()?.checked_add(1)?;
+    let told = ids.into_iter().filter_map(|id| datacentre.world.file_of(chat.id, &chat.message(id)?));
+    Some((lines(told), next))
 }
 
 async fn references(State(datacentre): Shared, Json(rules): Json<ReferenceRules>) -> StatusCode {
@@ -89,13 +83,4 @@ async fn heal(State(datacentre): Shared) -> StatusCode {
 
 fn unknown(chat: i64) -> Refusal {
     Refusal(StatusCode::NOT_FOUND, WorldError::NoChat(chat).to_string())
-}
-
-fn line(value: &impl Serialize) -> String {
-    // Numbers, strings and lists of them always serialise.
-    serde_json::to_string(value).unwrap_or_default() + "\n"
-}
-
-fn ndjson(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }

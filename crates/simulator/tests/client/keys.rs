@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use grammers_tl_types::Serializable;
-use telekeep_simulator::{AccountRequest, Ended};
+use telekeep_simulator::{AccountRequest, Ended, Offence};
 
 use super::raw::{Envelope, Exchange, Padding, Raw, Received};
 use super::*;
@@ -195,6 +195,8 @@ async fn a_key_that_speaks_from_two_places_in_turn_is_dead() {
         places.push(raw);
     }
     assert_eq!(places[0].call(&GET_STATE).await.unwrap_err(), "406 AUTH_KEY_DUPLICATED");
+    let listed: Vec<_> = simulator.violations().into_iter().map(|one| (one.account, one.offence)).collect();
+    assert_eq!(listed, [("keeper".to_owned(), Offence::TwoPlaces)]);
     assert_eq!(places[1].call(&GET_STATE).await.unwrap_err(), "406 AUTH_KEY_DUPLICATED");
     assert_eq!(places[1].call(&GET_CONFIG).await.unwrap_err(), "406 AUTH_KEY_DUPLICATED");
     assert_eq!(simulator.account("keeper").expect("an account").user_id, None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telekeep_simulator::{Limit, Offence, Rules, Violation};
+use telekeep_simulator::{AccountRequest, Limit, Offence, Rules, Violation};
 use tl::functions as f;
 
 use super::*;
@@ -122,6 +122,41 @@ async fn resolutions_and_dialogs_have_their_day() {
     simulator.set_rules(Some(Rules { patience: 2, ..Rules::default() })).expect("are sound");
     let join = f::channels::JoinChannel { channel: tl::types::InputChannel { channel_id: 1, access_hash: 0 }.into() };
     assert_eq!(refused(client.invoke(&join).await), "PEER_FLOOD");
+}
+
+#[tokio::test]
+async fn joins_files_and_counted_views_are_limited_too() {
+    let rules = Rules { seconds_between_joins: 60.0, chats: 3, file_bytes_a_second: Some(1), ..Rules::default() };
+    let (simulator, client) = strict(rules).await;
+    let harbour = resolved(&client, "harbour").await;
+    let join = |channel: &tl::types::InputChannel| f::channels::JoinChannel { channel: channel.clone().into() };
+    // the keeper is in three channels and supergroups already
+    assert_eq!(refused(client.invoke(&join(&harbour)).await), "CHANNELS_TOO_MUCH");
+    let outside = AccountRequest { chats: Some(Vec::new()), ..AccountRequest::named("outside") };
+    let guest = crate::client(&simulator.account_with(&outside).expect("an account"));
+    let (harbour, quay) = (resolved(&guest, "harbour").await, resolved(&guest, "quay").await);
+    guest.invoke(&join(&harbour)).await.expect("the first");
+    assert_eq!(refused(guest.invoke(&join(&quay)).await), "FLOOD_WAIT_60");
+
+    let views = f::messages::GetMessagesViews { peer: peer(&harbour), id: vec![1], increment: true };
+    guest.invoke(&views).await.expect("is answered");
+    let page = guest.invoke(&get_history(peer(&harbour))).await.expect("a member reads");
+    let location = content(&page).iter().find_map(photo_location).expect("a photo");
+    let part = f::upload::GetFile { precise: false, cdn_supported: false, location, offset: 0, limit: 4096 };
+    guest.invoke(&part).await.expect("the first part");
+    assert_eq!(refused(guest.invoke(&part).await), "FLOOD_PREMIUM_WAIT_1");
+
+    assert_eq!(exceeded(&simulator), [Limit::Chats, Limit::Joins, Limit::Files]);
+    assert!(offences(&simulator).contains(&("messages.getMessagesViews".to_owned(), Offence::Conspicuous)));
+}
+
+fn photo_location(message: &tl::enums::Message) -> Option<tl::enums::InputFileLocation> {
+    let tl::enums::Message::Message(message) = message else { return None };
+    let Some(tl::enums::MessageMedia::Photo(media)) = &message.media else { return None };
+    let Some(tl::enums::Photo::Photo(photo)) = &media.photo else { return None };
+    let (id, access_hash, file_reference) = (photo.id, photo.access_hash, photo.file_reference.clone());
+    let thumb_size = "s".to_owned();
+    Some(tl::types::InputPhotoFileLocation { id, access_hash, file_reference, thumb_size }.into())
 }
 
 #[tokio::test]
