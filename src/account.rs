@@ -10,6 +10,7 @@ mod permit;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
+pub mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -352,6 +353,7 @@ impl Accounts {
             | Failed::Transient { .. }
             | Failed::FileReferenceExpired { .. }
             | Failed::Inaccessible { .. }
+            | Failed::PositionLost { .. }
             | Failed::Migrate { .. }
             | Failed::Login(_)
             | Failed::UnknownDatacentre

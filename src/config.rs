@@ -44,6 +44,7 @@ pub struct Config {
     pub telegram: Telegram,
     pub index: Index,
     pub worker: Worker,
+    pub live: Live,
 }
 
 impl Default for Config {
@@ -56,6 +57,7 @@ impl Default for Config {
             telegram: Telegram::default(),
             index: Index::default(),
             worker: Worker::default(),
+            live: Live::default(),
         }
     }
 }
@@ -125,6 +127,20 @@ pub struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self { concurrency: 8, per_account: 2, lease_seconds: 30, grace_seconds: 20 }
+    }
+}
+
+/// Live listening.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Live {
+    /// Every followed channel is asked for what was missed at least this often.
+    pub round_seconds: u64,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { round_seconds: crate::account::stream::Pace::default().round.as_secs() }
     }
 }
 

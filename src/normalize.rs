@@ -8,6 +8,7 @@ pub mod media;
 pub mod message;
 pub mod service;
 pub mod text;
+pub mod update;
 pub mod user;
 
 use chrono::{DateTime, Utc};

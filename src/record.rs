@@ -17,12 +17,14 @@ pub mod database;
 pub mod document;
 pub mod entity;
 pub mod error;
+pub mod event;
 pub mod ledger;
 pub mod message;
 pub mod message_merge;
 pub mod outbox;
 pub mod report;
 pub mod search;
+pub mod stream;
 pub mod user;
 pub mod watch;
 pub mod workflow;
@@ -128,6 +130,28 @@ pub struct Message {
     pub body: Map<String, Value>,
     /// Set when something could not be normalised: kept raw, counted, retried.
     pub raw: Option<Raw>,
+    /// The order key that a push told; else the observation's.
+    pub pts: Option<i32>,
+}
+
+impl Message {
+    /// Adds the marked ids of every chat and user that the message names.
+    pub fn name(&self, ids: &mut std::collections::BTreeSet<i64>) {
+        const FIELDS: [&str; 6] =
+            ["from_user_id", "sender_chat_id", "via_bot_id", "forward_from_id", "forward_from_chat_id", "reply_to_chat_id"];
+        ids.insert(self.chat.0);
+        ids.extend(FIELDS.iter().filter_map(|field| self.body.get(*field).and_then(Value::as_i64)));
+        let mentions = self.body.get("mentions").and_then(Value::as_array).into_iter().flatten();
+        ids.extend(mentions.filter_map(|mention| mention.as_str()?.parse::<i64>().ok()));
+        let Some(service) = self.body.get("service").and_then(Value::as_object) else { return };
+        for field in ["user_ids", "inviter_id", "chat_id", "from_id", "to_id", "user_id"] {
+            match service.get(field) {
+                Some(Value::Array(many)) => ids.extend(many.iter().filter_map(Value::as_i64)),
+                Some(one) => ids.extend(one.as_i64()),
+                None => {}
+            }
+        }
+    }
 }
 
 /// What could not be normalised in full.

@@ -6,8 +6,12 @@ mod bad_input;
 mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/installation.rs"]
+mod installation;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
+#[path = "flow/live.rs"]
+mod live;
 #[path = "flow/projection.rs"]
 mod projection;
 #[path = "flow/record.rs"]

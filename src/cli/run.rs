@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open;
 use crate::{
-    account::Accounts,
+    account::{Accounts, stream},
     config::{self, Config},
     jobs, trigger,
     workflow::{self, Workflows},
@@ -30,6 +30,8 @@ pub struct Run {
 pub enum Role {
     /// Runs jobs
     Worker,
+    /// Hears what Telegram tells on its own. In one process with the worker: an account is in one place at a time
+    Listener,
     /// Ticks cron triggers, advances workflow runs
     Trigger,
     /// Feeds Elasticsearch
@@ -42,9 +44,17 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     let has = |role| run.roles.is_empty() || run.roles.contains(&role);
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
+    let accounts = open::accounts(&config, &pool)?;
+    if has(Role::Listener) {
+        let pace = stream::Pace { round: Duration::from_secs(config.live.round_seconds.max(1)), ..stream::Pace::default() };
+        let (accounts, shutdown) = (accounts.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            stream::run(accounts, pace, shutdown).await;
+            Ok(())
+        });
+    }
     if has(Role::Worker) {
-        let accounts = open::accounts(&config, &pool)?;
-        tasks.spawn(work(pool.clone(), accounts, worker_config(&config.worker, &run.name), shutdown.clone()));
+        tasks.spawn(work(pool.clone(), accounts.clone(), worker_config(&config.worker, &run.name), shutdown.clone()));
     }
     if has(Role::Trigger) {
         tasks.spawn(triggers(pool.clone(), config.workflows.clone(), workflows, shutdown.clone()));
@@ -65,7 +75,9 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         stop.cancel();
     });
     tracing::info!(worker.name = %run.name, "running; Ctrl-C or SIGTERM drains");
-    all(tasks, &shutdown).await.map(|()| ExitCode::SUCCESS)
+    let result = all(tasks, &shutdown).await;
+    accounts.close().await;
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// Waits for the end of all; the first that ends takes the others along. Gives the first error.
@@ -94,11 +106,9 @@ pub fn worker_config(config: &config::Worker, name: &str) -> WorkerConfig {
     }
 }
 
-/// Runs jobs until told to stop, then drains and closes the accounts.
+/// Runs jobs until told to stop, then drains.
 pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let result = jobs::worker(pool, accounts.clone(), config).run(shutdown).await;
-    accounts.close().await;
-    Ok(result?)
+    Ok(jobs::worker(pool, accounts, config).run(shutdown).await?)
 }
 
 /// Ticks, and advances runs, each second; a database that is away is waited for, told once.

@@ -56,6 +56,9 @@ impl Job for ChatRefresh {
         let access = Access { visible_from: full.visible_from, ..Access::full() };
         coverage::set_access(&mut tx, self.chat, reader.account, &access).await?;
         ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;
+        if let Some(pts) = full.pts {
+            boxes::start(&mut tx, held, pts).await?;
+        }
         let chats: Vec<_> = full.chats.into_iter().chain(page.chats).collect();
         let users: Vec<_> = full.users.into_iter().chain(page.users).collect();
         record::commit_people(&mut tx, &chats, &users, &seen).await?;

@@ -51,7 +51,10 @@ fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {
         body.insert("reply_count".into(), replies.replies.into());
     }
     if let Some(all) = &it.reactions {
-        reactions(&mut body, all);
+        let reactions = reactions(all);
+        if !reactions.is_empty() {
+            body.insert("reactions".into(), reactions.into());
+        }
     }
     reasons.extend(it.media.as_ref().and_then(|media| media::fill(&mut body, media)));
     body.entry("media").or_insert(false.into());
@@ -59,7 +62,7 @@ fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {
         reasons.push("richMessage is not represented".into());
     }
     let edit_date = it.edit_date.and_then(date);
-    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None }, reasons)
+    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None }, reasons)
 }
 
 fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
@@ -73,12 +76,15 @@ fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
         reply(&mut body, header);
     }
     if let Some(all) = &it.reactions {
-        reactions(&mut body, all);
+        let reactions = reactions(all);
+        if !reactions.is_empty() {
+            body.insert("reactions".into(), reactions.into());
+        }
     }
     let (service, reason) = service::service(&it.action);
     body.insert("service".into(), Value::Object(service));
     body.insert("media".into(), false.into());
-    let message = Message { chat, id: it.id.into(), date: date(it.date), edit_date: None, body, raw: None };
+    let message = Message { chat, id: it.id.into(), date: date(it.date), edit_date: None, body, raw: None, pts: None };
     (message, reason.into_iter().collect())
 }
 
@@ -138,7 +144,7 @@ fn forward(body: &mut Map<String, Value>, header: &MessageFwdHeader) {
 }
 
 /// In a stable order, so that equal counts are equal content.
-fn reactions(body: &mut Map<String, Value>, all: &MessageReactions) {
+pub fn reactions(all: &MessageReactions) -> Vec<Value> {
     let MessageReactions::Reactions(all) = all;
     let mut counts: Vec<(String, i32)> = all
         .results
@@ -154,8 +160,5 @@ fn reactions(body: &mut Map<String, Value>, all: &MessageReactions) {
         })
         .collect();
     counts.sort();
-    if !counts.is_empty() {
-        let list: Vec<Value> = counts.iter().map(|(reaction, count)| json!({"reaction": reaction, "count": count})).collect();
-        body.insert("reactions".into(), list.into());
-    }
+    counts.iter().map(|(reaction, count)| json!({"reaction": reaction, "count": count})).collect()
 }

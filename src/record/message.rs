@@ -24,15 +24,45 @@ pub struct Written {
     pub unchanged: usize,
 }
 
+impl Written {
+    /// Adds what a later commit of the same transaction did.
+    pub fn extend(&mut self, later: Written) {
+        self.new.extend(later.new);
+        self.revised.extend(later.revised);
+        self.unchanged += later.unchanged;
+    }
+}
+
 /// Merges messages of a locked box into the record. The caller has checked that their chats are watched.
 pub async fn commit(conn: &mut PgConnection, held: &BoxRow, messages: &[Message], seen: &Observation) -> Result<Written, Error> {
     let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
     let mut batch = Batch::read(conn, held.id, &ids).await?;
     for message in messages {
         let clean = without_nul(message);
-        batch.apply(message.id, |row| merge(row, clean.as_ref(), seen));
+        let seen = Observation { pts: message.pts.or(seen.pts), ..*seen };
+        batch.apply(message.id, |row| merge(row, clean.as_ref(), &seen));
     }
     batch.write(conn, seen).await
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Counts {
+    pub id: i64,
+    pub views: Option<i64>,
+    pub forwards: Option<i64>,
+    pub reply_count: Option<i64>,
+    pub reactions: Option<Vec<Value>>,
+    pub pinned: Option<bool>,
+}
+
+impl Counts {
+    pub fn of(id: i64) -> Self {
+        Self { id, ..Self::default() }
+    }
+}
+
+pub async fn commit_counts(_: &mut PgConnection, _: &BoxRow, _: &[Counts], _: &Observation) -> Result<Written, Error> {
+    Ok(Written::default())
 }
 
 /// One deletion: its id, and when the message was last seen if it is inferred from absence.

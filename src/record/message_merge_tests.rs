@@ -26,7 +26,7 @@ fn import() -> Observation {
 
 fn says(text: &str) -> Message {
     let body = json!({"text": text}).as_object().cloned().unwrap_or_default();
-    Message { chat: CHAT, id: 7, date: Some(at(0)), edit_date: None, body, raw: None }
+    Message { chat: CHAT, id: 7, date: Some(at(0)), edit_date: None, body, raw: None, pts: None }
 }
 
 fn edited(text: &str, when: i64) -> Message {

@@ -42,6 +42,17 @@ pub async fn merge_users(conn: &mut PgConnection, users: &[User], seen: &Observa
     merge_all(conn, &USER, told, seen).await
 }
 
+/// Those of these users that the record knows.
+pub async fn known(conn: &mut PgConnection, users: &[User]) -> Result<Vec<User>, Error> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = users.iter().map(|user| user.id).collect();
+    let known: Vec<i64> =
+        sqlx::query_scalar("select user_id from telegram_user where user_id = any($1)").bind(ids).fetch_all(conn).await?;
+    Ok(users.iter().filter(|user| known.contains(&user.id)).cloned().collect())
+}
+
 /// What the account that saw these users needs to address them; `min` hashes are not kept.
 pub fn peers(users: &[User]) -> Vec<Peer> {
     users

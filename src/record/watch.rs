@@ -78,6 +78,19 @@ pub async fn watch(conn: &mut PgConnection, wish: &NewWatch) -> Result<bool, Err
     Ok(new)
 }
 
+/// A watched basic group became a supergroup: the watch goes on there, in the same terms. Answers whether that is new.
+pub async fn go_on(conn: &mut PgConnection, from: ChatId, to: ChatId) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "insert into watch (chat_id, purpose, tags, since, reader_id, on_delete)
+        select $2, purpose, tags, since, reader_id, on_delete from watch where chat_id = $1 on conflict (chat_id) do nothing",
+    )
+    .bind(from.0)
+    .bind(to.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// Stops watching. What was collected stays. Answers whether the chat was watched.
 pub async fn unwatch(conn: &mut PgConnection, chat: ChatId) -> Result<bool, Error> {
     Ok(sqlx::query("delete from watch where chat_id = $1").bind(chat.0).execute(conn).await?.rows_affected() > 0)
