@@ -20,6 +20,7 @@ mod kind;
 pub mod ledger;
 pub mod message;
 pub mod message_merge;
+pub mod metric;
 pub mod outbox;
 pub mod report;
 pub mod search;
