@@ -44,6 +44,7 @@ pub struct Config {
     pub telegram: Telegram,
     pub index: Index,
     pub worker: Worker,
+    pub reconcile: Reconcile,
 }
 
 impl Default for Config {
@@ -56,6 +57,7 @@ impl Default for Config {
             telegram: Telegram::default(),
             index: Index::default(),
             worker: Worker::default(),
+            reconcile: Reconcile::default(),
         }
     }
 }
@@ -113,6 +115,20 @@ pub struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self { concurrency: 8, per_account: 2, lease_seconds: 30, grace_seconds: 20 }
+    }
+}
+
+/// The scan that turns what the ledger misses into jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconcile {
+    /// Seconds from one round to the next.
+    pub every_seconds: u64,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { every_seconds: 30 }
     }
 }
 

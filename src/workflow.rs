@@ -12,6 +12,8 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use telekeep_queue::Retry;
 
+use crate::record::selection::Selection;
+
 /// One workflow, validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workflow {
@@ -67,6 +69,21 @@ pub struct Select {
     pub tags: Vec<String>,
     /// Only chats with missing or stale ids, or a top that was not confirmed since the last tick.
     pub incomplete: bool,
+    /// Only chats with messages whose counts are due.
+    pub uncounted: bool,
+}
+
+impl Select {
+    /// For the record; what was not confirmed since `last` is incomplete.
+    pub fn selection(&self, last: DateTime<Utc>) -> Selection<'_> {
+        Selection {
+            kinds: &self.kinds,
+            chats: &self.chats,
+            tags: &self.tags,
+            incomplete_since: self.incomplete.then_some(last),
+            uncounted: self.uncounted,
+        }
+    }
 }
 
 /// One step: jobs of one kind, after other steps.

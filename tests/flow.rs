@@ -12,3 +12,5 @@ mod projection;
 mod record;
 #[path = "flow/telegram.rs"]
 mod telegram;
+#[path = "flow/triggers.rs"]
+mod triggers;

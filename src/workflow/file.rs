@@ -13,10 +13,7 @@ use toml::Spanned;
 use telekeep_queue::Retry;
 
 use super::{Missed, Select, Step, Trigger, Workflow, Workflows};
-use crate::config::line_of;
-
-/// The events that a listener trigger may name.
-pub const EVENTS: &[&str] = &["chat.watched", "chat.joined", "chat.left", "chat.changed", "chat.migrated"];
+use crate::{config::line_of, record::event::EVENTS};
 
 /// What is wrong with a workflow file, and where: a user's mistake.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use super::{Step, Workflow};
 use crate::{
     jobs,
     record::{
-        ChatId,
+        self, ChatId,
         workflow::{self as table, Started},
     },
 };
@@ -18,6 +18,8 @@ use crate::{
 pub enum RunError {
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Record(#[from] record::Error),
     #[error(transparent)]
     Queue(#[from] queue::Error),
     #[error(transparent)]
