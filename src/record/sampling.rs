@@ -28,8 +28,8 @@ pub struct Due {
     pub scheduled_at: DateTime<Utc>,
 }
 
-/// CTE `due (chat_id, message_id, scheduled_at)` of the chats `$1`: messages whose newest step that has passed has no point yet.
-/// `$2` are the steps, `$3` the end of the schedule.
+/// CTE `due (chat_id, message_id, scheduled_at)` of the chats `$1`: messages whose newest step that has passed has no point yet;
+/// service messages have no counts. `$2` are the steps, `$3` the end of the schedule.
 macro_rules! due {
     () => {
         "with step as (
@@ -37,7 +37,7 @@ macro_rules! due {
          ), due (chat_id, message_id, scheduled_at) as (
              select m.chat_id, m.message_id, m.date + make_interval(secs => step.past)
              from step join message m
-                 on m.chat_id = any($1::bigint[]) and m.deleted_at is null and m.body is not null
+                 on m.chat_id = any($1::bigint[]) and m.deleted_at is null and m.body is not null and not m.body ? 'service'
                  and m.date <= now() - make_interval(secs => step.past) and m.date > now() - make_interval(secs => step.next)
              where not exists (
                  select from metric p where p.box_id = m.box_id and p.message_id = m.message_id
