@@ -4,6 +4,8 @@
 mod bad_input;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/counting.rs"]
+mod counting;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/projection.rs"]

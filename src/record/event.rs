@@ -33,7 +33,9 @@ pub async fn note(conn: &mut PgConnection, chat: ChatId, event: &str, account: O
     .bind(account.map(|id| id.0))
     .execute(&mut *conn)
     .await?;
-    if event == JOINED && let Some(account) = account {
+    if event == JOINED
+        && let Some(account) = account
+    {
         sqlx::query("delete from coverage_access where chat_id = $1 and account_id = $2 and not readable")
             .bind(chat.0)
             .bind(account.0)

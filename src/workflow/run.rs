@@ -138,13 +138,17 @@ async fn advance(conn: &mut PgConnection, run: i64) -> Result<Vec<queue::Wake>, 
 /// Enqueues the jobs of a step; one that exists already is attached to it.
 async fn start(conn: &mut PgConnection, run: i64, chat: ChatId, workflow: &Workflow, step: &Step) -> Result<queue::Wake, RunError> {
     let mut planned = jobs::plan(conn, &step.job, chat).await?;
+    let run_at = match step.delay_seconds(chat) {
+        Some(seconds) => Some(table::now(conn).await? + chrono::Duration::seconds(seconds.into())),
+        None => None,
+    };
     for job in &mut planned {
         job.trigger = Some(format!("workflow {}", workflow.name));
         (job.run, job.step) = (Some(run), Some(step.name.clone()));
         if let Some(priority) = step.priority {
             job.priority = priority;
         }
-        job.retry = step.retry;
+        (job.retry, job.run_at) = (step.retry, run_at);
     }
     let (enqueued, wake) = queue::enqueue(conn, &planned).await?;
     let ids: Vec<i64> = enqueued.iter().map(queue::Enqueued::id).collect();
