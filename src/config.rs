@@ -45,6 +45,7 @@ pub struct Config {
     pub index: Index,
     pub worker: Worker,
     pub live: Live,
+    pub reconcile: Reconcile,
 }
 
 impl Default for Config {
@@ -58,6 +59,7 @@ impl Default for Config {
             index: Index::default(),
             worker: Worker::default(),
             live: Live::default(),
+            reconcile: Reconcile::default(),
         }
     }
 }
@@ -141,6 +143,20 @@ pub struct Live {
 impl Default for Live {
     fn default() -> Self {
         Self { round_seconds: crate::account::stream::Pace::default().round.as_secs() }
+    }
+}
+
+/// The scan that turns what the ledger misses into jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconcile {
+    /// Seconds from one round to the next.
+    pub every_seconds: u64,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { every_seconds: 30 }
     }
 }
 

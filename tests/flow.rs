@@ -6,6 +6,8 @@ mod bad_input;
 mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/counting.rs"]
+mod counting;
 #[path = "flow/installation.rs"]
 mod installation;
 #[path = "flow/ledger_model.rs"]
@@ -18,3 +20,5 @@ mod projection;
 mod record;
 #[path = "flow/telegram.rs"]
 mod telegram;
+#[path = "flow/triggers.rs"]
+mod triggers;

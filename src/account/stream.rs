@@ -406,7 +406,12 @@ impl Stream<'_> {
             Err(error) => return Err(error.into()),
         }
         tx.commit().await?;
-        tracing::warn!(account.id = self.account.0, chat.id = chat.0, reason, "the channel is no longer accessible for this account");
+        tracing::warn!(
+            account.id = self.account.0,
+            chat.id = chat.0,
+            reason,
+            "the channel is no longer accessible for this account"
+        );
         self.sequencer.unfollow(channel);
         self.follows.remove(&chat);
         Ok(())
@@ -423,7 +428,11 @@ impl Stream<'_> {
         boxes::forget_pts(&mut tx, chat).await?;
         event::note(&mut tx, chat, event::CHANGED, Some(self.account)).await?;
         tx.commit().await?;
-        tracing::warn!(account.id = self.account.0, chat.id = chat.0, "Telegram no longer knows where this channel's updates stood");
+        tracing::warn!(
+            account.id = self.account.0,
+            chat.id = chat.0,
+            "Telegram no longer knows where this channel's updates stood"
+        );
         self.sequencer.unfollow(channel);
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     record::{
         self, ChatId,
         coverage::{self},
-        report,
+        event, report,
         watch::{self, NewWatch},
     },
     trigger::listener,
@@ -139,12 +139,13 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
         let ledger = coverage::open(&mut tx, found.chat, found.account).await?;
         coverage::set_floor(&mut tx, ledger.id, floor).await?;
     }
-    let opened = if new { Some(listener::event(&mut tx, &workflows, "chat.watched", found.chat).await?) } else { None };
+    if new {
+        event::note(&mut tx, found.chat, event::WATCHED, Some(found.account)).await?;
+    }
+    let opened = listener::consume_now(&mut tx, &workflows, found.chat).await?;
     tx.commit().await?;
     output::line(&format!("chat {} is {}watched", found.chat, if new { "" } else { "already " }));
-    if let Some(opened) = opened {
-        opened.wake(pool).await;
-    }
+    opened.wake(pool).await;
     Ok(found.chat)
 }
 

@@ -32,7 +32,7 @@ pub enum Role {
     Worker,
     /// Hears what Telegram tells on its own. In one process with the worker: an account is in one place at a time
     Listener,
-    /// Ticks cron triggers, advances workflow runs
+    /// Ticks cron triggers, hears events, turns what is missing into jobs, advances workflow runs
     Trigger,
     /// Feeds Elasticsearch
     Projector,
@@ -57,7 +57,7 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         tasks.spawn(work(pool.clone(), accounts.clone(), worker_config(&config.worker, &run.name), shutdown.clone()));
     }
     if has(Role::Trigger) {
-        tasks.spawn(triggers(pool.clone(), config.workflows.clone(), workflows, shutdown.clone()));
+        tasks.spawn(triggers(pool.clone(), config.clone(), workflows, shutdown.clone()));
     }
     if has(Role::Projector) {
         match open::projector(&config, &pool)? {
@@ -111,26 +111,29 @@ pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, s
     Ok(jobs::worker(pool, accounts, config).run(shutdown).await?)
 }
 
-/// Ticks, and advances runs, each second; a database that is away is waited for, told once.
-pub async fn triggers(
-    pool: PgPool,
-    folder: std::path::PathBuf,
-    mut workflows: Workflows,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+/// Ticks, listens, reconciles and advances runs, twice a second; a database that is away is waited for, told once.
+pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, shutdown: CancellationToken) -> anyhow::Result<()> {
     let (mut last, mut told_files) = (String::new(), String::new());
     let mut every = tokio::time::interval(Duration::from_millis(500));
+    // The first round comes a period after the start: streams and workflows begin before it.
+    let period = Duration::from_secs(config.reconcile.every_seconds.max(1));
+    let mut reconcile = tokio::time::interval(period);
+    reconcile.reset();
+    reconcile.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let round = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            _ = every.tick() => {}
-        }
-        reload(&folder, &mut workflows, &mut told_files);
+            _ = reconcile.tick() => true,
+            _ = every.tick() => false,
+        };
+        reload(&config.workflows, &mut workflows, &mut told_files);
         let result = async {
             for workflow in workflows.values() {
                 trigger::cron::tick(&pool, workflow).await?;
             }
-            workflow::run::advance_all(&pool).await
+            workflow::run::advance_all(&pool).await?;
+            trigger::listener::consume_all(&pool, &workflows).await?;
+            if round { trigger::reconcile::round(&pool).await } else { Ok(0) }
         }
         .await;
         let told = result.err().map_or_else(String::new, |e| crate::error::chain(&e));

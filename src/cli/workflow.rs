@@ -7,7 +7,10 @@ use clap::Subcommand;
 use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
-    record::workflow as table,
+    record::{
+        selection::{self, Selection},
+        workflow as table,
+    },
     workflow::{Trigger, run as runs},
 };
 
@@ -76,7 +79,8 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
             let (select, ids) = (&workflow.select, if chat.is_empty() { &workflow.select.chats } else { &chat });
             let kinds: &[String] = if chat.is_empty() { &select.kinds } else { &[] };
             let tags: &[String] = if chat.is_empty() { &select.tags } else { &[] };
-            let chats = table::selected(&mut tx, kinds, ids, tags, None).await?;
+            let selection = Selection { kinds, chats: ids, tags, ..Selection::default() };
+            let chats = selection::selected(&mut tx, &selection, None).await?;
             if chats.is_empty() {
                 return mistake("no watched chat is selected; `telekeep chat watch` adds one");
             }

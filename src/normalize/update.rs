@@ -119,4 +119,3 @@ fn renamed(it: &tl::types::UpdateUserName) -> User {
     body.insert("usernames".into(), usernames.into());
     User { id: it.user_id, body, access_hash: None, min: false }
 }
-

@@ -210,18 +210,6 @@ pub async fn set_access(conn: &mut PgConnection, chat: ChatId, account: AccountI
     Ok(())
 }
 
-/// An account that could not read a chat came in again: it may be asked.
-pub async fn readable_again(conn: &mut PgConnection, chat: ChatId, account: AccountId) -> Result<(), Error> {
-    sqlx::query(
-        "update coverage_access set readable = true, reason = null, checked_at = now() where chat_id = $1 and account_id = $2 and not readable",
-    )
-    .bind(chat.0)
-    .bind(account.0)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// The oldest id that this account sees; without a record of it, all.
 pub async fn visible_from(conn: &mut PgConnection, chat: ChatId, account: AccountId) -> Result<i64, Error> {
     let known: Option<i64> = sqlx::query_scalar("select visible_from from coverage_access where chat_id = $1 and account_id = $2")

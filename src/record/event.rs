@@ -22,7 +22,7 @@ pub const EVENTS: &[&str] = &[WATCHED, JOINED, LEFT, CHANGED, MIGRATED];
 /// Notes that something happened to a chat, in the transaction that stored what it was; of a chat that is not watched, nothing.
 ///
 /// Each call leaves a row, also beside an equal one: that one may have been consumed by a transaction that saw nothing of this.
-/// What waits together is consumed together, as one.
+/// What waits together is consumed together, as one. Who joined is no longer refused: it is asked anew what it can see.
 pub async fn note(conn: &mut PgConnection, chat: ChatId, event: &str, account: Option<AccountId>) -> Result<(), Error> {
     sqlx::query(
         "insert into chat_event (chat_id, event, account_id)
@@ -31,8 +31,17 @@ pub async fn note(conn: &mut PgConnection, chat: ChatId, event: &str, account: O
     .bind(chat.0)
     .bind(event)
     .bind(account.map(|id| id.0))
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
+    if event == JOINED
+        && let Some(account) = account
+    {
+        sqlx::query("delete from coverage_access where chat_id = $1 and account_id = $2 and not readable")
+            .bind(chat.0)
+            .bind(account.0)
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }
 

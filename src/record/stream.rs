@@ -52,10 +52,10 @@ impl Event {
     /// The name in workflow files.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Joined => "chat.joined",
-            Self::Left => "chat.left",
-            Self::Changed => "chat.changed",
-            Self::Migrated => "chat.migrated",
+            Self::Joined => event::JOINED,
+            Self::Left => event::LEFT,
+            Self::Changed => event::CHANGED,
+            Self::Migrated => event::MIGRATED,
         }
     }
 }
@@ -209,8 +209,13 @@ pub async fn commit(
     happened: &Happened,
     advance: &Advance,
 ) -> Result<Written, Error> {
-    let named: Vec<i64> =
-        happened.chats_named().into_iter().chain(advance.channels.keys().map(|chat| chat.0)).collect::<BTreeSet<_>>().into_iter().collect();
+    let named: Vec<i64> = happened
+        .chats_named()
+        .into_iter()
+        .chain(advance.channels.keys().map(|chat| chat.0))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let watched: BTreeSet<ChatId> =
         watch::watched(conn, &named).await?.into_iter().map(ChatId).filter(|chat| follows.contains(chat)).collect();
     let boxes = lock(conn, account, &watched, advance).await?;
@@ -252,9 +257,6 @@ pub async fn commit(
     let events: BTreeSet<(ChatId, Event)> = happened.events.iter().filter(|(chat, _)| watched.contains(chat)).copied().collect();
     for (chat, told) in events {
         let told = if told == Event::Changed && was_unreadable(conn, chat, account).await? { Event::Joined } else { told };
-        if told == Event::Joined {
-            coverage::readable_again(conn, chat, account).await?;
-        }
         event::note(conn, chat, told.as_str(), Some(account)).await?;
     }
     Ok(written)

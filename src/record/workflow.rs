@@ -60,36 +60,6 @@ pub async fn set_tick(conn: &mut PgConnection, workflow: &str, tick: DateTime<Ut
     Ok(())
 }
 
-/// The watched chats that a selection means; empty lists mean all.
-///
-/// `incomplete_since`: only those with unsettled or stale ids, or a top not confirmed since.
-pub async fn selected(
-    conn: &mut PgConnection,
-    kinds: &[String],
-    chats: &[i64],
-    tags: &[String],
-    incomplete_since: Option<DateTime<Utc>>,
-) -> sqlx::Result<Vec<ChatId>> {
-    let ids: Vec<i64> = sqlx::query_scalar(
-        "select w.chat_id from watch w left join chat c using (chat_id)
-         where (cardinality($1::text[]) = 0 or c.type = any($1) or c.type is null)
-           and (cardinality($2::bigint[]) = 0 or w.chat_id = any($2))
-           and (cardinality($3::text[]) = 0 or w.tags && $3)
-           and ($4::timestamptz is null or not exists (select from coverage v where v.chat_id = w.chat_id)
-                or exists (select from coverage v where v.chat_id = w.chat_id and (
-                    v.top_confirmed_at is null or v.top_confirmed_at < $4 or not isempty(v.stale)
-                    or (v.top >= v.floor and not isempty(int8multirange(int8range(v.floor, v.top, '[]')) - v.settled)))))
-         order by w.chat_id",
-    )
-    .bind(kinds)
-    .bind(chats)
-    .bind(tags)
-    .bind(incomplete_since)
-    .fetch_all(conn)
-    .await?;
-    Ok(ids.into_iter().map(ChatId).collect())
-}
-
 /// Opens a run with its steps waiting; exactly one for (workflow, tick, chat). The caller holds `lock_tick`.
 pub async fn open_run(
     conn: &mut PgConnection,
@@ -197,4 +167,40 @@ pub async fn runs(conn: &mut PgConnection, workflow: Option<&str>, limit: i64) -
         .bind(limit)
         .fetch_all(conn)
         .await
+}
+
+/// A workflow that the operator paused.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct PauseRow {
+    pub workflow: String,
+    pub reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The workflow opens no runs from now on. Answers whether that is new; the newer reason is kept.
+pub async fn pause(conn: &mut PgConnection, workflow: &str, reason: Option<&str>) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "insert into workflow_pause as p (workflow, reason) values ($1, $2)
+         on conflict (workflow) do update set reason = coalesce(excluded.reason, p.reason) returning xmax = 0",
+    )
+    .bind(workflow)
+    .bind(reason)
+    .fetch_one(conn)
+    .await
+}
+
+/// The workflow opens runs again. Answers whether it was paused.
+pub async fn resume(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<bool> {
+    let gone = sqlx::query("delete from workflow_pause where workflow = $1").bind(workflow).execute(conn).await?;
+    Ok(gone.rows_affected() > 0)
+}
+
+/// The paused workflows, by name.
+pub async fn paused(conn: &mut PgConnection) -> sqlx::Result<Vec<PauseRow>> {
+    sqlx::query_as("select workflow, reason, created_at from workflow_pause order by workflow").fetch_all(conn).await
+}
+
+/// Whether a workflow is paused.
+pub async fn is_paused(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select exists (select from workflow_pause where workflow = $1)").bind(workflow).fetch_one(conn).await
 }

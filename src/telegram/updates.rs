@@ -361,16 +361,12 @@ impl Sequencer {
             }
             Answer::Difference(it) => (it, true),
             Answer::Slice(it) => {
-                let tl::types::updates::DifferenceSlice { new_messages, new_encrypted_messages, other_updates, chats, users, .. } = it;
+                let tl::types::updates::DifferenceSlice {
+                    new_messages, new_encrypted_messages, other_updates, chats, users, ..
+                } = it;
                 let state = it.intermediate_state;
-                let whole = tl::types::updates::Difference {
-                    new_messages,
-                    new_encrypted_messages,
-                    other_updates,
-                    chats,
-                    users,
-                    state,
-                };
+                let whole =
+                    tl::types::updates::Difference { new_messages, new_encrypted_messages, other_updates, chats, users, state };
                 (whole, false)
             }
         };
@@ -452,10 +448,12 @@ impl Sequencer {
                 (_, place) => batch.updates.push(Ordered { update, pts: place.and_then(|it| it.pts()) }),
             }
         }
-        batch.updates.extend(messages.into_iter().map(|message| Ordered {
-            update: tl::types::UpdateNewMessage { message, pts, pts_count: 0 }.into(),
-            pts: Some(pts),
-        }));
+        batch.updates.extend(
+            messages.into_iter().map(|message| Ordered {
+                update: tl::types::UpdateNewMessage { message, pts, pts_count: 0 }.into(),
+                pts: Some(pts),
+            }),
+        );
     }
 
     /// Every form of container as one; none: too much happened to be pushed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::PgPool;
-use telekeep_simulator::world::{Event, GeneratedChat, ChatKind, Post};
+use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Post};
 use telekeep_simulator::{PushFaults, Simulator, World};
 
 use crate::installation::{Telekeep, datacentre, until};
@@ -36,7 +36,8 @@ fn watch_all(telekeep: &Telekeep, datacentre: &Simulator) -> Vec<i64> {
 
 async fn collected(pool: &PgPool, chats: usize) {
     until("the histories", || async {
-        let whole: i64 = sqlx::query_scalar("select count(*) from workflow_run where state = 'done'").fetch_one(pool).await.unwrap();
+        let whole: i64 =
+            sqlx::query_scalar("select count(*) from workflow_run where state = 'done'").fetch_one(pool).await.unwrap();
         whole as usize >= chats
     })
     .await;
@@ -120,7 +121,8 @@ async fn what_was_pushed_in_vain_is_asked_for(pool: PgPool) {
     datacentre.fault_pushes(PushFaults { drop: 6, ..PushFaults::default() });
     let lost: Vec<_> = chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "lost"))).collect();
     datacentre.fault_pushes(PushFaults { duplicate: 4, reorder: 4, too_long: 1, ..PushFaults::default() });
-    let mixed: Vec<_> = (0..3).flat_map(|_| chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "mixed"))).collect::<Vec<_>>()).collect();
+    let mixed: Vec<_> =
+        (0..3).flat_map(|_| chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "mixed"))).collect::<Vec<_>>()).collect();
     for (chat, id) in &lost {
         says(&pool, *chat, *id, "lost").await;
     }

@@ -55,8 +55,7 @@ impl Pending {
             return;
         }
         self.since.get_or_insert(now);
-        let taken =
-            self.taken.get_or_insert_with(|| Taken { via, happened: Happened::default(), advance: Advance::default() });
+        let taken = self.taken.get_or_insert_with(|| Taken { via, happened: Happened::default(), advance: Advance::default() });
         taken.happened.extend(happened);
         let advance = &mut taken.advance;
         if let Some(common) = batch.common {
