@@ -6,14 +6,20 @@ mod bad_input;
 mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/convergence.rs"]
+mod convergence;
 #[path = "flow/counting.rs"]
 mod counting;
+#[path = "flow/faulty_elasticsearch.rs"]
+mod faulty_elasticsearch;
 #[path = "flow/installation.rs"]
 mod installation;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/live.rs"]
 mod live;
+#[path = "flow/playing.rs"]
+mod playing;
 #[path = "flow/projection.rs"]
 mod projection;
 #[path = "flow/record.rs"]

@@ -51,6 +51,9 @@ pub struct WatchArgs {
     /// Why; needed for private chats, and recorded
     #[arg(long)]
     pub purpose: Option<String>,
+    /// The label of the account that reads it; any that can when not given
+    #[arg(long)]
+    pub account: Option<String>,
     /// For workflows to select by; may be repeated
     #[arg(long = "tag")]
     pub tags: Vec<String>,
@@ -121,7 +124,10 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
 /// Watches a chat, and lets the workflows that listen for it begin. Gives the chat.
 pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: WatchArgs) -> anyhow::Result<ChatId> {
     let workflows = open::workflows(config)?;
-    let found = find::chat(accounts, &args.chat).await?;
+    let mut found = find::chat(accounts, &args.chat).await?;
+    if let Some(label) = &args.account {
+        found.account = accounts.labelled(label).await?.id;
+    }
     let floor = match args.since {
         Some(since) => Some(find::floor(accounts, &found, since).await?),
         None => None,

@@ -32,6 +32,8 @@ struct Standing {
     held: BTreeMap<Kind, String>,
     waiting: Option<String>,
     waits: u32,
+    /// The last round brought something to its end.
+    took_some: bool,
 }
 
 impl Projector {
@@ -118,7 +120,12 @@ impl Projector {
             }
             idle = IDLE.0;
             let waiting = self.send_all(sink, entries, in_flight, &mut standing, cancel).await?;
-            standing.waits = if waiting.is_some() { standing.waits + 1 } else { 0 };
+            // A sink that takes some is asked again soon.
+            standing.waits = match (&waiting, standing.took_some) {
+                (None, _) => 0,
+                (Some(_), true) => 1,
+                (Some(_), false) => standing.waits + 1,
+            };
             standing.waiting = waiting;
             if cancel.is_cancelled() {
                 break;
@@ -154,8 +161,10 @@ impl Projector {
             .map(|(kind, batch)| self.send_batch(sink, kind, batch, cancel))
             .buffer_unordered(in_flight.max(1));
         let mut waiting = None;
+        standing.took_some = false;
         while let Some(outcome) = outcomes.next().await {
             let (kind, outcome) = outcome?;
+            standing.took_some |= !outcome.done.is_empty();
             let total = outcome.done.len() + outcome.stale.len() + outcome.refused.len();
             outbox::remove(&self.pool, sink, &outcome.done).await?;
             self.settle_stale(sink, outcome.stale).await?;
