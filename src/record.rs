@@ -11,13 +11,16 @@ pub mod boxes;
 pub mod change;
 pub mod chat;
 pub mod content;
+pub mod counts;
 pub mod coverage;
 pub mod database;
 pub mod document;
 pub mod entity;
+mod erase;
 pub mod error;
 mod kind;
 pub mod ledger;
+pub mod link;
 pub mod message;
 pub mod message_merge;
 pub mod metric;
@@ -26,6 +29,7 @@ pub mod report;
 pub mod search;
 pub mod series;
 pub mod user;
+pub mod version;
 pub mod watch;
 pub mod workflow;
 
@@ -130,6 +134,10 @@ pub struct Message {
     pub body: Map<String, Value>,
     /// Set when something could not be normalised: kept raw, counted, retried.
     pub raw: Option<Raw>,
+    /// Its own order key, where a push told one; else the observation's is its.
+    pub pts: Option<i32>,
+    /// Links that occur in it.
+    pub links: Vec<link::Link>,
 }
 
 /// What could not be normalised in full.

@@ -37,7 +37,16 @@ pub(crate) fn observation(account: AccountId, via: Via, pts: Option<i32>) -> Obs
 
 fn says(chat: ChatId, id: i64, text: &str) -> Message {
     let body = json!({"text": text, "media": false}).as_object().cloned().expect("an object");
-    Message { chat, id, date: DateTime::from_timestamp(1_700_000_000 + id, 0), edit_date: None, body, raw: None }
+    Message {
+        chat,
+        id,
+        date: DateTime::from_timestamp(1_700_000_000 + id, 0),
+        edit_date: None,
+        body,
+        raw: None,
+        pts: None,
+        links: Vec::new(),
+    }
 }
 
 pub(crate) fn library(ids: impl IntoIterator<Item = i64>) -> Vec<Message> {
