@@ -3,7 +3,8 @@
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
 //!
-//! Locks are taken in one order: watch, box, coverage, messages, then chats, then users, each sorted by key.
+//! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then chats and their names, then users and
+//! theirs, each sorted by key.
 
 pub mod account;
 pub mod audit;
@@ -24,6 +25,7 @@ pub mod link;
 pub mod message;
 pub mod message_merge;
 pub mod metric;
+mod name;
 pub mod outbox;
 pub mod report;
 pub mod search;

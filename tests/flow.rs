@@ -10,5 +10,7 @@ mod ledger_model;
 mod projection;
 #[path = "flow/record.rs"]
 mod record;
+#[path = "flow/series.rs"]
+mod series;
 #[path = "flow/telegram.rs"]
 mod telegram;
