@@ -4,6 +4,7 @@
 
 pub mod chat;
 mod entity;
+pub mod link;
 pub mod media;
 pub mod message;
 pub mod service;

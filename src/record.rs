@@ -3,7 +3,8 @@
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
 //!
-//! Locks are taken in one order: watch, box, coverage, messages, then chats, then users, each sorted by key.
+//! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then chats and their names, then users and
+//! theirs, each sorted by key.
 
 pub mod account;
 pub mod audit;
@@ -12,17 +13,21 @@ pub mod budget;
 pub mod change;
 pub mod chat;
 pub mod content;
+pub mod counts;
 pub mod coverage;
 pub mod database;
 pub mod document;
 pub mod entity;
+mod erase;
 pub mod error;
 pub mod event;
 mod kind;
 pub mod ledger;
+pub mod link;
 pub mod message;
 pub mod message_merge;
 pub mod metric;
+mod name;
 pub mod outbox;
 pub mod reconcile;
 pub mod report;
@@ -32,6 +37,7 @@ pub mod selection;
 pub mod series;
 pub mod stream;
 pub mod user;
+pub mod version;
 pub mod watch;
 pub mod workflow;
 
@@ -136,8 +142,10 @@ pub struct Message {
     pub body: Map<String, Value>,
     /// Set when something could not be normalised: kept raw, counted, retried.
     pub raw: Option<Raw>,
-    /// The order key that a push told; else the observation's.
+    /// Its own order key, where a push told one; else the observation's is its.
     pub pts: Option<i32>,
+    /// Links that occur in it.
+    pub links: Vec<link::Link>,
 }
 
 impl Message {

@@ -24,6 +24,8 @@ mod playing;
 mod projection;
 #[path = "flow/record.rs"]
 mod record;
+#[path = "flow/series.rs"]
+mod series;
 #[path = "flow/telegram.rs"]
 mod telegram;
 #[path = "flow/triggers.rs"]

@@ -14,7 +14,7 @@ use crate::{
         self, ChatId,
         coverage::{self},
         event, report,
-        watch::{self, NewWatch},
+        watch::{self, NewWatch, OnDelete},
     },
     trigger::listener,
 };
@@ -60,6 +60,9 @@ pub struct WatchArgs {
     /// Nothing older than this day (UTC)
     #[arg(long, value_parser = day)]
     pub since: Option<DateTime<Utc>>,
+    /// What a deletion on Telegram does to the content here, from now on [default: keep]
+    #[arg(long, value_enum)]
+    pub on_delete: Option<OnDelete>,
 }
 
 fn day(text: &str) -> Result<DateTime<Utc>, String> {
@@ -138,6 +141,7 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
         tags: args.tags,
         since: args.since,
         reader: Some(found.account),
+        on_delete: args.on_delete,
         ..NewWatch::new(found.chat)
     };
     let new = watch::watch(&mut tx, &wish).await?;

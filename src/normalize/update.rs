@@ -39,7 +39,7 @@ fn add(all: &mut Happened, ordered: &Ordered, chats: &[tl::enums::Chat], me: i64
             all.counts.push((channel(it.channel_id), counts));
         }
         Update::MessageReactions(it) => {
-            let counts = Counts { reactions: Some(message::reactions(&it.reactions)), ..Counts::of(it.msg_id.into()) };
+            let counts = Counts { reactions: Some(message::reaction_counts(&it.reactions)), ..Counts::of(it.msg_id.into()) };
             all.counts.push((chat_id(&it.peer), counts));
         }
         Update::Channel(it) => membership(all, channel(it.channel_id), chats),

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use super::entity::{Table, Told, merge_all};
+use super::name::Bearer;
 use super::outbox::Kind;
 use super::{Error, Observation, Peer, User};
 
 const USER: Table = Table {
     kind: Kind::User,
+    bearer: Bearer::User,
     read: "select user_id, null::text, body from telegram_user where user_id = any($1)",
     lock: "insert into telegram_user as u (user_id, body, content_hash, account_id, via, job)
         select n.id, n.body, n.hash, $5, $6, $7

@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 const CHANNEL: i64 = -1_001_000_000_001;
 
 /// A record with one channel, and an index of its own.
-struct World {
-    pool: PgPool,
-    index: Projector,
-    settings: Settings,
+pub(crate) struct World {
+    pub(crate) pool: PgPool,
+    pub(crate) index: Projector,
+    pub(crate) settings: Settings,
 }
 
 /// Runs a test in a world, and removes its indices whatever comes of it.
-async fn in_world<F: Future<Output = ()>>(pool: PgPool, test: impl FnOnce(std::sync::Arc<World>) -> F) {
+pub(crate) async fn in_world<F: Future<Output = ()>>(pool: PgPool, test: impl FnOnce(std::sync::Arc<World>) -> F) {
     let url = std::env::var("ELASTICSEARCH_URL").unwrap_or_default();
     assert!(
         !url.is_empty(),
@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Lets the projector work until the outbox is empty.
-    async fn projects(&self) {
+    pub(crate) async fn projects(&self) {
         let stop = CancellationToken::new();
         let (worked, drained) = tokio::join!(self.index.run(stop.clone()), async {
             let mut left = 0;
@@ -108,11 +108,11 @@ impl World {
         documents.try_collect().await.expect("documents")
     }
 
-    fn path(&self, kind: Kind, rest: &str) -> String {
+    pub(crate) fn path(&self, kind: Kind, rest: &str) -> String {
         format!("/{}-{kind}{rest}", self.settings.prefix)
     }
 
-    async fn audit(&self, deep: bool, repair: bool) -> telekeep::projection::AuditReport {
+    pub(crate) async fn audit(&self, deep: bool, repair: bool) -> telekeep::projection::AuditReport {
         let options = AuditOptions { deep, repair, wait: repair };
         self.index.audit(options, &CancellationToken::new()).await.expect("an audit")
     }
