@@ -90,7 +90,7 @@ fn may_help(past: &[Recent]) -> bool {
     fruitless.len() < FRUITLESS || fruitless[0] > FRUITLESS_BACK_OFF.as_secs_f64()
 }
 
-fn wanted<'a, J>(due: &'a [Due], jobs: impl Fn(&Due) -> Vec<J>) -> Vec<(&'a Due, J)> {
+fn wanted<J>(due: &[Due], jobs: impl Fn(&Due) -> Vec<J>) -> Vec<(&Due, J)> {
     due.iter().flat_map(|d| jobs(d).into_iter().map(move |job| (d, job))).collect()
 }
 

@@ -122,6 +122,14 @@ async fn counts_are_sampled_once_a_step_a_hundred_ids_a_call(pool: PgPool) {
     let report = coverage_report(&mut collector.pool.acquire().await.unwrap(), Some(chat)).await.unwrap();
     assert_eq!((report[0].missing, report[0].deleted), (0, 1));
 
+    // A job that was killed on its way asks for what has no point yet, and for nothing else.
+    let (newest, asked) = (posts[posts.len() - 50], datacentre.calls("channels.getMessages"));
+    sqlx::query("delete from metric where message_id >= $1").bind(newest).execute(&collector.pool).await.unwrap();
+    collector.posted("2 days").await;
+    assert_eq!(collector.does("count_sample").await, 1);
+    assert_eq!(datacentre.calls("channels.getMessages") - asked, 1);
+    assert_eq!(collector.points().await.len(), posts.len() - 1);
+
     // The same step again: Telegram's own dates came back with the answers.
     collector.posted("2 days").await;
     assert_eq!(collector.does("count_sample").await, 0);
