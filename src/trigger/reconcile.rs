@@ -34,6 +34,7 @@ const WINDOWS_AT_ONCE: usize = 50;
 
 /// One round over all watched chats. Gives how many jobs were enqueued; another node's round under way leaves it nothing.
 pub async fn round(pool: &PgPool) -> Result<usize, RunError> {
+    table::fold(&mut *pool.acquire().await?).await?;
     let mut tx = pool.begin().await?;
     if !table::begin(&mut tx).await? {
         return Ok(0);
