@@ -4,6 +4,7 @@
 
 pub mod file;
 pub mod run;
+pub mod view;
 
 use std::collections::BTreeMap;
 
@@ -104,7 +105,7 @@ impl Step {
     pub fn delay_seconds(&self, chat: ChatId) -> Option<u32> {
         // Knuth's multiplicative hash: neighbouring ids lie far apart.
         let place = (chat.0.unsigned_abs() as u32).wrapping_mul(2_654_435_761);
-        self.spread_seconds.map(|spread| (u64::from(place) * u64::from(spread) >> 32) as u32)
+        self.spread_seconds.map(|spread| ((u64::from(place) * u64::from(spread)) >> 32) as u32)
     }
 }
 

@@ -46,7 +46,10 @@ impl Job for CountSample {
     }
 
     async fn run(&self, cx: &JobContext) -> Result<Progress, JobError> {
-        let mut due = sampling::due(&mut *cx.pool.acquire().await?, self.chat, AT_ONCE).await?;
+        let mut conn = cx.pool.acquire().await?;
+        let began = record::workflow::now(&mut conn).await?;
+        let mut due = sampling::due(&mut conn, self.chat, AT_ONCE).await?;
+        drop(conn);
         if due.is_empty() {
             return Ok(Progress::Finished);
         }
@@ -83,7 +86,14 @@ impl Job for CountSample {
             tx.commit().await?;
         }
         // Were nothing kept, the next start would ask the same again.
-        Ok(if more && kept > 0 { Progress::MoreToDo } else { Progress::Finished })
+        if more && kept > 0 {
+            return Ok(Progress::MoreToDo);
+        }
+        let mut tx = cx.pool.begin().await?;
+        queue::fence(&mut tx, cx.job.token).await?;
+        sampling::mark(&mut tx, &[self.chat.0], began).await?;
+        tx.commit().await?;
+        Ok(Progress::Finished)
     }
 }
 

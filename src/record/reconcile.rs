@@ -1,7 +1,7 @@
 //! What the reconcile trigger asks: which watched chats have something to read, all of them in one query.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::coverage::{WINDOW, Window};
 use super::{AccountId, ChatId, Error};
@@ -40,6 +40,49 @@ macro_rules! holes {
              select s.id, s.chat_id, lower(r), upper(r) from seen s, unnest(s.scope * s.stale) r
          )"
     };
+}
+
+/// A gap of the ledger is looked through row by row at each round: longer ones are folded first.
+const LONG_GAP: i64 = 200;
+
+/// Settles long spans of ids that all have a row, so that the rows of what was pushed are not counted at each round. It claims
+/// nothing new: such an id is collected or deleted either way, and a span this long never makes a ledger row grow by much. In a
+/// transaction of its own: it waits for nobody, and leaves a ledger row that somebody writes to the next round.
+pub async fn fold(conn: &mut PgConnection) -> Result<(), Error> {
+    let mut tx = conn.begin().await?;
+    without_jit(&mut tx).await?;
+    sqlx::query(
+        "with gap as materialized (
+             select c.id, c.box_id, c.chat_id, lower(r) as lo, upper(r) as hi
+             from coverage c join watch w using (chat_id),
+                 unnest(int8multirange(int8range(greatest(c.floor, 1), greatest(c.top + 1, c.floor, 1))) - c.settled) r
+             where upper(r) - lower(r) >= $1
+         ), row_of as (
+             select g.id, g.lo, m.message_id, m.message_id - row_number() over (partition by g.id, g.lo order by m.message_id) as island
+             from gap g, lateral (
+                 select message_id from message
+                 where box_id = g.box_id and message_id >= g.lo and message_id < g.hi and chat_id = g.chat_id offset 0
+             ) m
+         ), span as (
+             select id, int8range(min(message_id), max(message_id) + 1) as ids from row_of group by id, lo, island having count(*) >= $1
+         ), folded as materialized (
+             select id, range_agg(ids) as spans from span group by id
+         ), free as materialized (
+             select id from coverage where id in (select id from folded) for update skip locked
+         )
+         update coverage c set settled = c.settled + f.spans from folded f join free using (id) where c.id = f.id",
+    )
+    .bind(LONG_GAP)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Compiling one of these queries takes longer than running it a hundred times. Until the transaction ends.
+pub(super) async fn without_jit(conn: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query("select set_config('jit', 'off', true)").execute(conn).await?;
+    Ok(())
 }
 
 /// A watched chat that something is to be done for.
@@ -103,5 +146,6 @@ pub async fn incomplete(conn: &mut PgConnection, chats: &[i64], since: DateTime<
 
 /// Lets one reconciliation at a time go on over all nodes, until the transaction ends. False: another one is at it.
 pub async fn begin(conn: &mut PgConnection) -> Result<bool, Error> {
+    without_jit(conn).await?;
     Ok(sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended('telekeep reconcile', 0))").fetch_one(conn).await?)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{ChatId, Error};
+use super::{ChatId, Error, workflow};
 
 /// Seconds after a message's date at which its counts are taken.
 ///
@@ -57,9 +57,68 @@ pub async fn due(conn: &mut PgConnection, chat: ChatId, limit: i64) -> Result<Ve
     Ok(sqlx::query_as(DUE).bind(&[chat.0][..]).bind(&STEPS[..]).bind(OVER).bind(limit).fetch_all(conn).await?)
 }
 
-/// Those of these chats that have messages whose counts are due.
+/// Days after which a chat is looked through whole again: for messages that came late, with a date before the last look.
+const WHOLE_EVERY_DAYS: i32 = 1;
+
+/// Those of these chats that have messages whose counts are due. Of a chat that was found complete within the last day, only the
+/// moments since then are looked at: a message has ten in its life, and this is asked every few minutes.
 pub async fn with_due(conn: &mut PgConnection, chats: &[i64]) -> Result<Vec<i64>, Error> {
     let channels: Vec<i64> = chats.iter().copied().filter(|id| ChatId(*id).is_channel()).collect();
-    const CHATS: &str = concat!(due!(), " select distinct chat_id from due order by 1");
-    Ok(sqlx::query_scalar(CHATS).bind(channels).bind(&STEPS[..]).bind(OVER).fetch_all(conn).await?)
+    let (lately, whole): (Vec<i64>, Vec<i64>) = sqlx::query_as(
+        "select coalesce(array_agg(id) filter (where k.chat_id is not null), '{}'),
+                coalesce(array_agg(id) filter (where k.chat_id is null), '{}')
+         from unnest($1::bigint[]) id
+         left join count_mark k on k.chat_id = id and k.checked_at > now() - make_interval(days => $2)",
+    )
+    .bind(channels)
+    .bind(WHOLE_EVERY_DAYS)
+    .fetch_one(&mut *conn)
+    .await?;
+    let now = workflow::now(conn).await?;
+    const WHOLE: &str = concat!(due!(), " select distinct chat_id from due order by 1");
+    let mut found: Vec<i64> = sqlx::query_scalar(WHOLE).bind(&whole).bind(&STEPS[..]).bind(OVER).fetch_all(&mut *conn).await?;
+    let complete: Vec<i64> = whole.into_iter().filter(|id| found.binary_search(id).is_err()).collect();
+    mark(conn, &complete, now).await?;
+    found.extend(since_mark(conn, &lately).await?);
+    found.sort_unstable();
+    Ok(found)
+}
+
+async fn since_mark(conn: &mut PgConnection, chats: &[i64]) -> Result<Vec<i64>, Error> {
+    Ok(sqlx::query_scalar(
+        "with step as materialized (
+             select s as past, coalesce(lead(s) over (order by s), $3::float8) as next from unnest($2::float8[]) s
+         )
+         select k.chat_id from count_mark k
+         where k.chat_id = any($1) and exists (
+             select from step cross join lateral (
+                 select from message m
+                 where m.chat_id = k.chat_id and m.deleted_at is null and m.body is not null and not m.body ? 'service'
+                   and m.date > greatest(k.checked_at - make_interval(secs => step.past), now() - make_interval(secs => step.next))
+                   and m.date <= now() - make_interval(secs => step.past)
+                   and not exists (
+                       select from metric p where p.box_id = m.box_id and p.message_id = m.message_id
+                       and p.scheduled_at = m.date + make_interval(secs => step.past))
+                 limit 1
+             ) m)
+         order by 1",
+    )
+    .bind(chats)
+    .bind(&STEPS[..])
+    .bind(OVER)
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Notes that what was due in these chats at a moment has its points, or was asked for in vain.
+pub async fn mark(conn: &mut PgConnection, chats: &[i64], at: DateTime<Utc>) -> Result<(), Error> {
+    sqlx::query(
+        "insert into count_mark as k (chat_id, checked_at) select id, $2 from unnest($1::bigint[]) id order by id
+         on conflict (chat_id) do update set checked_at = greatest(k.checked_at, excluded.checked_at)",
+    )
+    .bind(chats)
+    .bind(at)
+    .execute(conn)
+    .await?;
+    Ok(())
 }

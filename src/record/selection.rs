@@ -36,6 +36,9 @@ pub async fn selected(conn: &mut PgConnection, selection: &Selection<'_>, only: 
     .bind(only)
     .fetch_all(&mut *conn)
     .await?;
+    if selection.incomplete_since.is_some() || selection.uncounted {
+        reconcile::without_jit(conn).await?;
+    }
     if let Some(since) = selection.incomplete_since {
         ids = reconcile::incomplete(conn, &ids, since).await?;
     }

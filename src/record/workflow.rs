@@ -1,4 +1,6 @@
-//! Tables workflow_run, workflow_step, step_job, workflow_tick: which runs exist and how far each has come.
+//! Tables workflow_run, workflow_step, step_job, workflow_tick, workflow_pause: which runs exist and how far each has come.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -19,7 +21,7 @@ pub enum Started {
 }
 
 /// One step of a run.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
 pub struct StepRow {
     pub step: String,
     /// waiting, running, done, failed, skipped
@@ -38,6 +40,7 @@ pub struct RunRow {
     pub tick: DateTime<Utc>,
     pub chat_id: i64,
     pub trigger: String,
+    /// running, done, failed, skipped (a run was still open); shown as blocked where a held job keeps it from going on
     pub state: String,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -52,6 +55,11 @@ pub async fn now(conn: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
 pub async fn lock_tick(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query("insert into workflow_tick values ($1, now()) on conflict do nothing").bind(workflow).execute(&mut *conn).await?;
     sqlx::query_scalar("select last_tick from workflow_tick where workflow = $1 for update").bind(workflow).fetch_one(conn).await
+}
+
+/// A workflow's last tick; none if it never had one.
+pub async fn last_tick(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar("select last_tick from workflow_tick where workflow = $1").bind(workflow).fetch_optional(conn).await
 }
 
 /// Notes that ticks up to this one had their runs.
@@ -107,14 +115,62 @@ pub async fn lock_run(conn: &mut PgConnection, run: i64) -> sqlx::Result<Option<
 
 /// The steps of a run, with the count of their jobs.
 pub async fn steps(conn: &mut PgConnection, run: i64) -> sqlx::Result<Vec<StepRow>> {
-    sqlx::query_as(
-        "select s.step, s.state,
+    Ok(steps_of(conn, &[run]).await?.remove(&run).unwrap_or_default())
+}
+
+/// The steps of these runs, by run.
+pub async fn steps_of(conn: &mut PgConnection, runs: &[i64]) -> sqlx::Result<BTreeMap<i64, Vec<StepRow>>> {
+    let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
+        "select s.run_id, s.step, s.state,
                 count(j.job_id) filter (where j.outcome is null) as unfinished,
                 count(j.job_id) filter (where j.outcome <> 'done') as failed
          from workflow_step s left join step_job j on j.run_id = s.run_id and j.step = s.step
-         where s.run_id = $1 group by s.step, s.state",
+         where s.run_id = any($1) group by s.run_id, s.step, s.state order by s.run_id, s.step",
     )
-    .bind(run)
+    .bind(runs)
+    .fetch_all(conn)
+    .await?;
+    let mut steps: BTreeMap<i64, Vec<StepRow>> = BTreeMap::new();
+    for (run, step, state, unfinished, failed) in rows {
+        steps.entry(run).or_default().push(StepRow { step, state, unfinished, failed });
+    }
+    Ok(steps)
+}
+
+/// A job that a run waits for.
+#[derive(Debug, Clone, FromRow)]
+pub struct Unfinished {
+    pub run_id: i64,
+    pub step: String,
+    pub job_id: i64,
+}
+
+/// The jobs that these runs wait for.
+pub async fn unfinished_jobs(conn: &mut PgConnection, runs: &[i64]) -> sqlx::Result<Vec<Unfinished>> {
+    sqlx::query_as("select run_id, step, job_id from step_job where run_id = any($1) and outcome is null order by run_id, job_id")
+        .bind(runs)
+        .fetch_all(conn)
+        .await
+}
+
+/// The jobs that any open run of a workflow waits for, each once.
+pub async fn open_jobs(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar(
+        "select distinct j.job_id from workflow_run r join step_job j on j.run_id = r.id
+         where r.workflow = $1 and r.state = 'running' and j.outcome is null",
+    )
+    .bind(workflow)
+    .fetch_all(conn)
+    .await
+}
+
+/// How the jobs of a workflow's runs ended, with counts.
+pub async fn outcomes(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "select j.outcome, count(*) from workflow_run r join step_job j on j.run_id = r.id
+         where r.workflow = $1 and j.outcome is not null group by 1 order by 1",
+    )
+    .bind(workflow)
     .fetch_all(conn)
     .await
 }

@@ -34,6 +34,7 @@ const WINDOWS_AT_ONCE: usize = 50;
 
 /// One round over all watched chats. Gives how many jobs were enqueued; another node's round under way leaves it nothing.
 pub async fn round(pool: &PgPool) -> Result<usize, RunError> {
+    table::fold(&mut *pool.acquire().await?).await?;
     let mut tx = pool.begin().await?;
     if !table::begin(&mut tx).await? {
         return Ok(0);
@@ -90,7 +91,7 @@ fn may_help(past: &[Recent]) -> bool {
     fruitless.len() < FRUITLESS || fruitless[0] > FRUITLESS_BACK_OFF.as_secs_f64()
 }
 
-fn wanted<'a, J>(due: &'a [Due], jobs: impl Fn(&Due) -> Vec<J>) -> Vec<(&'a Due, J)> {
+fn wanted<J>(due: &[Due], jobs: impl Fn(&Due) -> Vec<J>) -> Vec<(&Due, J)> {
     due.iter().flat_map(|d| jobs(d).into_iter().map(move |job| (d, job))).collect()
 }
 

@@ -314,6 +314,18 @@ retry = { max_failures = 8, base = "5s", cap = "1h", jitter = 0.2 }
     }
 
     #[test]
+    fn a_spread_is_a_duration() {
+        let spread = |told: &str| GOOD.replace("job = \"chat_refresh\"", &format!("job = \"chat_refresh\"\nspread = \"{told}\""));
+        assert_eq!(parse(Path::new("x"), &spread("3h"), KINDS).unwrap().steps[0].spread_seconds, Some(10_800));
+        insta::assert_snapshot!(faults(&spread("soon")), @r#"
+        workflows/nightly.toml:7: "soon" is not a duration; write it as "30s", "5m" or "1h"
+        "#);
+        insta::assert_snapshot!(faults(&spread("9999999h")), @r#"
+        workflows/nightly.toml:7: a spread of "9999999h" is too long
+        "#);
+    }
+
+    #[test]
     fn an_unknown_job_is_named_with_its_line() {
         insta::assert_snapshot!(faults(&GOOD.replace("\"chat_refresh\"", "\"chat_refesh\"")), @r#"workflows/nightly.toml:6: unknown job "chat_refesh"; known are chat_refresh, history_fetch"#);
     }

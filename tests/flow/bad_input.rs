@@ -7,24 +7,24 @@ use insta::assert_snapshot;
 use sqlx::{ConnectOptions, PgPool};
 
 /// A folder, and a database, of somebody who makes mistakes.
-struct Somebody {
+pub(crate) struct Somebody {
     folder: tempfile::TempDir,
     database: String,
 }
 
 impl Somebody {
-    fn at(pool: &PgPool) -> Self {
+    pub(crate) fn at(pool: &PgPool) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), database: pool.connect_options().to_url_lossy().to_string() }
     }
 
-    fn writes(&self, name: &str, text: &str) {
+    pub(crate) fn writes(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     /// What a command says, and its exit code.
-    async fn is_told(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    pub(crate) async fn is_told(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telekeep"));
         command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database).env("TELEKEEP_LOG", "off");
         for name in ["ELASTICSEARCH_URL", "TELEKEEP_CONFIG", "TELEKEEP_API_ID", "TELEKEEP_API_HASH", "RUST_BACKTRACE"] {

@@ -111,6 +111,39 @@ async fn collect_goes_on_by_itself_where_a_worker_was_killed(pool: PgPool) {
     telekeep.holds_the_truth(&datacentre, chat);
 }
 
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_running_process_finds_and_closes_what_is_missing_without_any_workflow(pool: PgPool) {
+    let datacentre = datacentre(World::empty(14).supergroup(700, 0.2)).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = datacentre.world().chats()[0].id;
+    std::fs::write(telekeep.path("telekeep.toml"), "[reconcile]\nevery_seconds = 1\n").unwrap();
+    telekeep.does(&["chat", "watch", &chat.to_string()]);
+    let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&pool).await.unwrap();
+    assert_eq!(jobs, 0, "nobody listens");
+
+    let worker = telekeep.works();
+    let whole = "select count(*) from coverage where top > 600 and settled @> int8range(1, top + 1) and isempty(stale)";
+    let is_whole = || async { sqlx::query_scalar::<_, i64>(whole).fetch_one(&pool).await.unwrap() == 1 };
+    until("the whole chat", is_whole).await;
+    // A lost burst: some ids are to be read again.
+    let stale = "update coverage set stale = int8multirange(int8range(100, 200)), stale_count = stale_count + 1";
+    sqlx::query(stale).execute(&pool).await.unwrap();
+    until("what was stale", is_whole).await;
+    until("the end of the jobs", || async {
+        sqlx::query_scalar::<_, i64>("select count(*) from job where state <> 'done'").fetch_one(&pool).await.unwrap() == 0
+    })
+    .await;
+    until("the outbox", || async { outbox(&pool).await == 0 }).await;
+    let (pages, jobs) = (datacentre.calls("messages.getHistory"), "select count(*) from job");
+    let made: i64 = sqlx::query_scalar(jobs).fetch_one(&pool).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3_500)).await; // three more rounds, and the index's refresh interval
+    worker.kill();
+    assert_eq!(datacentre.calls("messages.getHistory"), pages, "nothing is read again");
+    assert_eq!(sqlx::query_scalar::<_, i64>(jobs).fetch_one(&pool).await.unwrap(), made, "no job is made for nothing");
+    telekeep.holds_the_truth(&datacentre, chat);
+    assert!(datacentre.violations().is_empty());
+}
+
 /// The way to Elasticsearch, which can be shut.
 struct Gate {
     address: String,

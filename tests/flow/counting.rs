@@ -122,6 +122,17 @@ async fn counts_are_sampled_once_a_step_a_hundred_ids_a_call(pool: PgPool) {
     let report = coverage_report(&mut collector.pool.acquire().await.unwrap(), Some(chat)).await.unwrap();
     assert_eq!((report[0].missing, report[0].deleted), (0, 1));
 
+    let marked = "select checked_at > now() - interval '1 minute' from count_mark";
+    assert!(sqlx::query_scalar::<_, bool>(marked).fetch_one(&collector.pool).await.unwrap());
+
+    // A job that was killed on its way asks for what has no point yet, and for nothing else.
+    let (newest, asked) = (posts[posts.len() - 50], datacentre.calls("channels.getMessages"));
+    sqlx::query("delete from metric where message_id >= $1").bind(newest).execute(&collector.pool).await.unwrap();
+    collector.posted("2 days").await;
+    assert_eq!(collector.does("count_sample").await, 1);
+    assert_eq!(datacentre.calls("channels.getMessages") - asked, 1);
+    assert_eq!(collector.points().await.len(), posts.len() - 1);
+
     // The same step again: Telegram's own dates came back with the answers.
     collector.posted("2 days").await;
     assert_eq!(collector.does("count_sample").await, 0);
@@ -165,8 +176,27 @@ async fn each_step_is_due_from_its_moment_until_the_next(pool: PgPool) {
             None => None,
         };
         assert_eq!(found, step, "after {ago}");
+        sqlx::query("delete from count_mark").execute(&mut *conn).await.unwrap();
         let with_due = sampling::with_due(&mut conn, &[collector.chat.0, -5, 7]).await.unwrap();
         assert_eq!(with_due, step.map(|_| collector.chat.0).into_iter().collect::<Vec<_>>());
+    }
+
+    // Found complete a while ago: only what became due since then is looked at, and all of it again after a day.
+    let chats = [collector.chat.0];
+    for (ago, marked, is_due) in [
+        ("2 hours", "30 minutes", false),
+        ("2 hours", "65 minutes", true),
+        ("2 hours", "25 hours", true),
+        ("1 day 1 minute", "2 minutes", true),
+        ("1 day 1 minute", "30 seconds", false),
+        ("181 days", "23 hours", false),
+    ] {
+        sqlx::query("delete from count_mark").execute(&mut *conn).await.unwrap();
+        let mark = "insert into count_mark select $1, now() - $2::text::interval";
+        sqlx::query(mark).bind(chats[0]).bind(marked).execute(&mut *conn).await.unwrap();
+        sqlx::query("update message set date = now() - $1::text::interval").bind(ago).execute(&mut *conn).await.unwrap();
+        let found = sampling::with_due(&mut conn, &chats).await.unwrap();
+        assert_eq!(!found.is_empty(), is_due, "posted {ago} ago, marked {marked} ago");
     }
 }
 

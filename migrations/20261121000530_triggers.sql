@@ -7,3 +7,9 @@ create table workflow_wish (
     created_at timestamptz not null default now(),
     primary key (workflow, chat_id)
 );
+
+-- When a chat's counts were last found complete: what was due by then has its point, or was missed.
+create table count_mark (
+    chat_id    bigint primary key,
+    checked_at timestamptz not null
+);
