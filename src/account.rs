@@ -6,6 +6,7 @@
 
 pub mod find;
 pub mod login;
+mod permit;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
@@ -27,7 +28,7 @@ pub use session_string::Format;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::{AccountId, ChatId};
-use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, tl};
+use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, budget, tl};
 
 /// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
 pub const PEER_FLOOD_REST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -64,6 +65,12 @@ pub enum Error {
     NoLogin { label: String },
     #[error("the login waits for something else than that")]
     OtherStep,
+    /// The day's lookups of public names are used up; nothing was asked of Telegram.
+    #[error(
+        "@{name} is not looked up: account {label} has used up its lookups of public names (Telegram allows about 200 a day); the next one is at {} UTC, and the chat's id or a link as https://t.me/c/ID/MESSAGE needs none",
+        at.format("%Y-%m-%d %H:%M:%S")
+    )]
+    ResolvesSpent { name: String, label: String, at: chrono::DateTime<chrono::Utc> },
     /// What was written names no chat that is to be had.
     #[error("{0}")]
     UnknownChat(String),
@@ -89,6 +96,7 @@ impl Error {
             | Self::Rotating
             | Self::NoLogin { .. }
             | Self::OtherStep
+            | Self::ResolvesSpent { .. }
             | Self::Seal(_) => true,
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
             Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
@@ -120,6 +128,8 @@ struct Open {
     connection: Connection,
     /// As it stands in Postgres, as far as this process knows; held while it is saved.
     sealed: Arc<Mutex<Sealed>>,
+    /// How its calls are spread; none: not at all.
+    pace: Option<f64>,
     _saver: AbortOnDropHandle<()>,
     /// Says that this process has the account: ends with the connection.
     _hold: PgConnection,
@@ -298,10 +308,14 @@ impl Accounts {
         }
         let device: Device = serde_json::from_value(device).map_err(|_| not_understood())?;
         let config = TelegramConfig { device, ..self.telegram.clone() };
+        let pace = budget::pace(config.pace, session.pinned);
+        if budget::pace_is_refused(config.pace, session.pinned) {
+            tracing::warn!(account.label = %account.label, "[telegram] pace is for simulated datacentres; Telegram's own pace is kept");
+        }
         let connection = Connection::open(&config, session);
         let sealed = Arc::new(Mutex::new(sealed));
         let saver = save_changes(self.pool.clone(), account, key, connection.clone(), Arc::clone(&sealed));
-        Ok(Open { connection, sealed, _saver: AbortOnDropHandle::new(tokio::spawn(saver)), _hold: hold })
+        Ok(Open { connection, sealed, pace, _saver: AbortOnDropHandle::new(tokio::spawn(saver)), _hold: hold })
     }
 
     /// Who reads this chat, and with which access hash.
@@ -334,7 +348,8 @@ impl Accounts {
             }
             Failed::AccountLost { .. } => self.stop(id, AccountState::Lost, failed).await,
             Failed::KeyDuplicated | Failed::KeyRefused => self.stop(id, AccountState::Held, failed).await,
-            Failed::Transient { .. }
+            Failed::OverBudget { .. }
+            | Failed::Transient { .. }
             | Failed::FileReferenceExpired { .. }
             | Failed::Inaccessible { .. }
             | Failed::Migrate { .. }

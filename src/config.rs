@@ -72,11 +72,23 @@ pub struct Telegram {
     pub datacentre: Option<PathBuf>,
     /// After so many seconds without an answer a call counts as failed.
     pub timeout_seconds: u64,
+    /// Calls are spread so that no flood is provoked, this many times faster than Telegram's own pace (1). More than 1, and 0 (not
+    /// spread), are for a simulated datacentre alone, where the calls of an account are not spread unless this is set.
+    #[serde(deserialize_with = "pace")]
+    pub pace: Option<f64>,
+}
+
+fn pace<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    let pace = f64::deserialize(from)?;
+    if pace.is_finite() && pace >= 0.0 {
+        return Ok(Some(pace));
+    }
+    Err(serde::de::Error::custom(format!("pace = {pace} is no pace; write a number from 0, as 1.0")))
 }
 
 impl Default for Telegram {
     fn default() -> Self {
-        Self { api_id: None, api_hash: None, datacentre: None, timeout_seconds: 30 }
+        Self { api_id: None, api_hash: None, datacentre: None, timeout_seconds: 30, pace: None }
     }
 }
 

@@ -80,7 +80,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 fn of_telegram(error: &telegram::Error) -> Action {
     use telegram::Error as E;
     match error {
-        E::Flood { wait, .. } | E::SlowMode { wait, .. } | E::TakeoutDelay { wait, .. } => Action::Snooze { wait: *wait },
+        E::Flood { wait, .. } | E::OverBudget { wait, .. } | E::SlowMode { wait, .. } | E::TakeoutDelay { wait, .. } => {
+            Action::Snooze { wait: *wait }
+        }
         E::PeerFlood { .. } => Action::Snooze { wait: account::PEER_FLOOD_REST },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
         E::Transient { .. } | E::FileReferenceExpired { .. } => Action::Retry,
@@ -106,9 +108,13 @@ fn of_account(error: &account::Error) -> Action {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
         E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
-        E::LabelTaken { .. } | E::NotSignedIn | E::NoLogin { .. } | E::OtherStep | E::UnknownChat(_) | E::NoApi(_) => {
-            Action::Hold { hint: "see the error, then release the job" }
-        }
+        E::LabelTaken { .. }
+        | E::NotSignedIn
+        | E::NoLogin { .. }
+        | E::OtherStep
+        | E::UnknownChat(_)
+        | E::NoApi(_)
+        | E::ResolvesSpent { .. } => Action::Hold { hint: "see the error, then release the job" },
     }
 }
 

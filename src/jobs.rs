@@ -70,7 +70,8 @@ pub struct Reading {
 }
 
 impl JobContext {
-    /// The account that reads this chat, unless Telegram asked it to rest from one of these methods.
+    /// The account that reads this chat, unless Telegram asked it to rest from one of these methods. Each call then asks
+    /// [`Accounts::permit`].
     pub async fn reader(&self, chat: ChatId, methods: &[&str]) -> Result<Reading, JobError> {
         let reader = self.accounts.reader_of(chat).await?;
         for method in methods {

@@ -8,6 +8,7 @@
 pub mod account;
 pub mod audit;
 pub mod boxes;
+pub mod budget;
 pub mod change;
 pub mod chat;
 pub mod content;

@@ -3,11 +3,13 @@
 //! - `client`: one account's supervised [`Connection`]: a time limit on every call, the pool rebuilt when it is stuck.
 //! - `session`: what a connection must know between two runs, kept in RAM and offered for saving.
 //! - `error`: every way a call can fail, typed; one function maps Telegram's names.
-//! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule.
+//! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that
+//!   there is nothing to wait for.
 //! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
 
+pub mod budget;
 pub mod chats;
 pub mod client;
 pub mod error;

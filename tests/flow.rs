@@ -2,6 +2,8 @@
 
 #[path = "flow/bad_input.rs"]
 mod bad_input;
+#[path = "flow/budget.rs"]
+mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
 #[path = "flow/ledger_model.rs"]

@@ -1,12 +1,12 @@
 //! Finding a chat by link, public name or id: what the accounts already know first, a resolution by Telegram last.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Accounts, Error};
+use super::{Account, Accounts, Error};
 use crate::{
-    normalize,
+    clock, normalize,
     record::{self, AccountId, ChatId},
-    telegram::{InputChat, chats},
+    telegram::{self, InputChat, budget, chats},
 };
 
 /// What a person may write for a chat.
@@ -77,11 +77,23 @@ pub async fn chat(accounts: &Accounts, text: &str) -> Result<Found, Error> {
                 ));
             };
             let connection = accounts.open(account.id).await?;
+            may_resolve(accounts, &account, &name).await?;
             let resolved = connection.resolve(&name).await?;
             let chat = chats::chat_id(&resolved.peer);
             accounts.note_peers(account.id, &normalize::peers(&resolved.chats, &resolved.users)).await?;
             Ok(Found { chat, account: account.id })
         }
+    }
+}
+
+/// Looking a name up comes last, and only so often a day.
+async fn may_resolve(accounts: &Accounts, account: &Account, name: &str) -> Result<(), Error> {
+    match accounts.permit(account.id, budget::RESOLVE).await {
+        Err(Error::Telegram(telegram::Error::OverBudget { wait, .. })) => {
+            let at = clock::now() + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+            Err(Error::ResolvesSpent { name: name.to_owned(), label: account.label.clone(), at })
+        }
+        answer => answer,
     }
 }
 
@@ -93,7 +105,9 @@ pub async fn floor(accounts: &Accounts, found: &Found, since: DateTime<Utc>) -> 
     };
     let chat = InputChat::new(found.chat, peer.and_then(|p| p.access_hash));
     let seconds = i32::try_from(since.timestamp()).unwrap_or(i32::MAX);
-    let answer = accounts.open(found.account).await?.newest_before(&chat, seconds).await?;
+    let connection = accounts.open(found.account).await?;
+    accounts.permit(found.account, budget::HISTORY).await?;
+    let answer = connection.newest_before(&chat, seconds).await?;
     let page = normalize::page(&answer);
     Ok(page.shown().iter().max().map_or(1, |id| id + 1))
 }

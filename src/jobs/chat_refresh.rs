@@ -14,7 +14,7 @@ use crate::{
         coverage::{self, Access, Window},
         ledger::{self, PageRequest},
     },
-    telegram::HistoryRequest,
+    telegram::{HistoryRequest, budget},
 };
 
 /// One chat.
@@ -37,14 +37,16 @@ impl Job for ChatRefresh {
     }
 
     async fn run(&self, cx: &JobContext) -> Result<Progress, JobError> {
-        let reader = cx.reader(self.chat, &["channels.getFullChannel", "messages.getHistory"]).await?;
+        let reader = cx.reader(self.chat, &[budget::HISTORY]).await?;
         let (ledger, held) = cx.ledger(self.chat, reader.account).await?;
+        cx.accounts.permit(reader.account, reader.chat.describing_method()).await?;
         let full = normalize::full_chat(self.chat, &reader.connection.full_chat(&reader.chat).await?);
         let mut conn = cx.pool.acquire().await?;
         let pts = boxes::pts(&mut conn, held).await?;
         let before = coverage::get(&mut conn, ledger).await?;
         drop(conn);
         let request = PageRequest::new(&before, 0, Window { from: 1, to: before.top });
+        cx.accounts.permit(reader.account, budget::HISTORY).await?;
         let newest = HistoryRequest { offset_id: 0, min_id: 0, limit: 1 };
         let page = normalize::page(&reader.connection.history(&reader.chat, newest).await?);
         let seen = Observation { account: reader.account, via: Via::History, job: Some(cx.job.id), pts: page.pts.or(pts) };

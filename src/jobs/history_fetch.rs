@@ -15,7 +15,7 @@ use crate::{
         coverage::{self, Window},
         ledger::{self, PageRequest},
     },
-    telegram::{HistoryRequest, history::PAGE},
+    telegram::{HistoryRequest, budget, history::PAGE},
 };
 
 /// One aligned window of message ids of one chat.
@@ -45,7 +45,7 @@ impl Job for HistoryFetch {
     }
 
     async fn run(&self, cx: &JobContext) -> Result<Progress, JobError> {
-        let reader = cx.reader(self.chat, &["messages.getHistory"]).await?;
+        let reader = cx.reader(self.chat, &[budget::HISTORY]).await?;
         let (ledger, held) = cx.ledger(self.chat, reader.account).await?;
         loop {
             let mut conn = cx.pool.acquire().await?;
@@ -53,11 +53,12 @@ impl Job for HistoryFetch {
             let Some(newest) = ledger::newest_unsettled(&mut conn, &before, self.window, reader.account).await? else {
                 return Ok(Progress::Finished);
             };
-            let pts = boxes::pts(&mut conn, held).await?;
             drop(conn);
             if cx.job.slice_is_over() {
                 return Ok(Progress::MoreToDo);
             }
+            cx.accounts.permit(reader.account, budget::HISTORY).await?;
+            let pts = boxes::pts(&mut *cx.pool.acquire().await?, held).await?;
             let offset = newest + 1;
             let request = PageRequest::new(&before, offset, self.window);
             let ask = HistoryRequest { offset_id: telegram_id(offset), min_id: telegram_id(self.window.from - 1), limit: PAGE };

@@ -59,6 +59,15 @@ impl InputChat {
         }
     }
 
+    /// The method that describes this chat in full.
+    pub fn describing_method(&self) -> &'static str {
+        match self {
+            Self::Channel { .. } => "channels.getFullChannel",
+            Self::Group { .. } => "messages.getFullChat",
+            Self::User { .. } => "users.getFullUser",
+        }
+    }
+
     /// The chat as an `InputChannel`; none for users and basic groups.
     pub fn channel(&self) -> Option<tl::enums::InputChannel> {
         match *self {

@@ -52,11 +52,13 @@ pub struct TelegramConfig {
     pub api_hash: String,
     pub device: Device,
     pub request_timeout: Duration,
+    /// How many times faster than Telegram's own pace calls are spread; see [`super::budget::pace`].
+    pub pace: Option<f64>,
 }
 
 impl TelegramConfig {
     pub fn new(api_id: i32, api_hash: impl Into<String>) -> Self {
-        Self { api_id, api_hash: api_hash.into(), device: Device::default(), request_timeout: REQUEST_TIMEOUT }
+        Self { api_id, api_hash: api_hash.into(), device: Device::default(), request_timeout: REQUEST_TIMEOUT, pace: None }
     }
 }
 
@@ -67,6 +69,7 @@ impl fmt::Debug for TelegramConfig {
             .field("api_hash", &"hidden")
             .field("device", &self.device)
             .field("request_timeout", &self.request_timeout)
+            .field("pace", &self.pace)
             .finish()
     }
 }

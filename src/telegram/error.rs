@@ -11,6 +11,9 @@ pub enum Error {
     /// FLOOD_WAIT, FLOOD_PREMIUM_WAIT: the method rests this long for this account.
     #[error("Telegram asks to wait {} s before {method}", wait.as_secs())]
     Flood { method: String, wait: Duration },
+    /// Our own limit, so that Telegram need not set one: nothing was called.
+    #[error("{method} may be called again in {} s: this account's budget of it is spent", wait.as_secs())]
+    OverBudget { method: String, wait: Duration },
     /// SLOWMODE_WAIT: this chat rests this long for this account.
     #[error("slow mode: Telegram asks to wait {} s before {method}", wait.as_secs())]
     SlowMode { method: String, wait: Duration },
@@ -100,10 +103,13 @@ pub enum LoginRefusal {
 }
 
 impl Error {
-    /// How long Telegram asked to wait, where it named a time.
+    /// How long is to be waited, where a time is known.
     pub fn wait(&self) -> Option<Duration> {
         match self {
-            Self::Flood { wait, .. } | Self::SlowMode { wait, .. } | Self::TakeoutDelay { wait, .. } => Some(*wait),
+            Self::Flood { wait, .. }
+            | Self::OverBudget { wait, .. }
+            | Self::SlowMode { wait, .. }
+            | Self::TakeoutDelay { wait, .. } => Some(*wait),
             _ => None,
         }
     }
