@@ -8,6 +8,7 @@ pub mod coverage;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod import;
 pub mod job;
 pub mod key;
 pub mod open;
@@ -72,6 +73,8 @@ pub enum Command {
     DeadLetter(audit::DeadLetter),
     /// Print a chat's message documents, one JSON object a line
     Export(export::Export),
+    /// Merge an export of Telegram Desktop into the record
+    Import(import::Import),
 }
 
 /// Runs a command.
@@ -93,5 +96,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Search(c) => search::run(c, config).await,
         Command::DeadLetter(c) => audit::dead_letters(c, config).await,
         Command::Export(c) => export::run(c, config).await,
+        Command::Import(c) => import::run(c, config).await,
     }
 }

@@ -17,6 +17,7 @@ pub mod database;
 pub mod document;
 pub mod entity;
 pub mod error;
+pub mod import;
 pub mod ledger;
 pub mod message;
 pub mod message_merge;

@@ -6,6 +6,10 @@ mod bad_input;
 mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/importing.rs"]
+mod importing;
+#[path = "flow/installed.rs"]
+mod installed;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/projection.rs"]
