@@ -13,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod open;
 pub mod output;
+pub mod raw;
 pub mod run;
 pub mod schema;
 pub mod search;
@@ -75,6 +76,9 @@ pub enum Command {
     Export(export::Export),
     /// Merge an export of Telegram Desktop into the record
     Import(import::Import),
+    /// Messages that were not understood in full: list them, try again
+    #[command(subcommand)]
+    Raw(raw::Raw),
 }
 
 /// Runs a command.
@@ -97,5 +101,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::DeadLetter(c) => audit::dead_letters(c, config).await,
         Command::Export(c) => export::run(c, config).await,
         Command::Import(c) => import::run(c, config).await,
+        Command::Raw(c) => raw::run(c, config).await,
     }
 }
