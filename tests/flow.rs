@@ -6,6 +6,8 @@ mod bad_input;
 mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/exporting.rs"]
+mod exporting;
 #[path = "flow/importing.rs"]
 mod importing;
 #[path = "flow/installed.rs"]

@@ -33,12 +33,20 @@ pub(super) struct Manifest {
     /// Oldest first where one became the other.
     chats: Vec<ChatPart>,
     pub messages: u64,
+    /// None for a thread, which is a part of its chat.
+    #[serde(flatten)]
+    beside: Option<Counts>,
+    pub files: Vec<FileRow>,
+}
+
+/// What else there is of the chats.
+#[derive(Debug, Default, Serialize)]
+struct Counts {
     deletions: i64,
     versions: u64,
     links: u64,
     metrics: u64,
     names: u64,
-    pub files: Vec<FileRow>,
 }
 
 /// One chat of an export.
@@ -67,11 +75,7 @@ pub(super) async fn begin(pool: &PgPool, command: &Export, chat: ChatId) -> anyh
         thread: command.thread,
         chats: vec![part(pool, chat).await?],
         messages: 0,
-        deletions: 0,
-        versions: 0,
-        links: 0,
-        metrics: 0,
-        names: 0,
+        beside: None,
         files: Vec::new(),
     };
     Ok(manifest)
@@ -94,12 +98,13 @@ impl Manifest {
             self.chats.push(part(pool, *chat).await?);
         }
         self.chats.extend(asked);
-        self.deletions = takeaway::deletions(&mut *pool.acquire().await?, chats).await?;
         Ok(())
     }
 
     /// Writes what stands beside the messages of these chats, a file for each table.
     pub async fn add_beside(&mut self, pool: &PgPool, chats: &[ChatId], folder: &mut Folder) -> anyhow::Result<()> {
+        let deletions = takeaway::deletions(&mut *pool.acquire().await?, chats).await?;
+        let mut counts = Counts { deletions, ..Counts::default() };
         for table in Beside::ALL {
             let mut file = folder.create(&format!("{}.ndjson", table.name()))?;
             let mut rows = std::pin::pin!(takeaway::rows(pool, table, chats));
@@ -111,12 +116,13 @@ impl Manifest {
             }
             folder.end(file)?;
             match table {
-                Beside::Versions => self.versions = count,
-                Beside::Links => self.links = count,
-                Beside::Metrics => self.metrics = count,
-                Beside::Names => self.names = count,
+                Beside::Versions => counts.versions = count,
+                Beside::Links => counts.links = count,
+                Beside::Metrics => counts.metrics = count,
+                Beside::Names => counts.names = count,
             }
         }
+        self.beside = Some(counts);
         Ok(())
     }
 }
