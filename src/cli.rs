@@ -8,10 +8,12 @@ pub mod coverage;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod import;
 pub mod job;
 pub mod key;
 pub mod open;
 pub mod output;
+pub mod raw;
 pub mod run;
 pub mod schema;
 pub mod search;
@@ -72,6 +74,11 @@ pub enum Command {
     DeadLetter(audit::DeadLetter),
     /// Print a chat's message documents, one JSON object a line
     Export(export::Export),
+    /// Merge an export of Telegram Desktop into the record
+    Import(import::Import),
+    /// Messages that were not understood in full: list them, try again
+    #[command(subcommand)]
+    Raw(raw::Raw),
 }
 
 /// Runs a command.
@@ -93,5 +100,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Search(c) => search::run(c, config).await,
         Command::DeadLetter(c) => audit::dead_letters(c, config).await,
         Command::Export(c) => export::run(c, config).await,
+        Command::Import(c) => import::run(c, config).await,
+        Command::Raw(c) => raw::run(c, config).await,
     }
 }

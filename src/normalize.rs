@@ -3,6 +3,7 @@
 //! What a fact cannot represent is kept raw with a reason; a phone number never becomes part of one.
 
 pub mod chat;
+pub mod desktop;
 mod entity;
 pub mod link;
 pub mod media;

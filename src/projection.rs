@@ -20,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::PgPool;
 
 pub use audit::{AuditOptions, AuditReport, Difference, Finding, KindReport};
-pub use export::{Source, documents_of_record};
+pub use export::{Source, documents_of_chain, documents_of_record, documents_of_thread};
 pub use reindex::Progress;
 
 use self::elasticsearch::Elasticsearch;

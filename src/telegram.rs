@@ -3,7 +3,8 @@
 //! - `client`: one account's supervised [`Connection`]: a time limit on every call, the pool rebuilt when it is stuck.
 //! - `session`: what a connection must know between two runs, kept in RAM and offered for saving.
 //! - `error`: every way a call can fail, typed; one function maps Telegram's names.
-//! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule.
+//! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that
+//!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
 //! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
 //!

@@ -10,10 +10,16 @@ mod collecting;
 mod convergence;
 #[path = "flow/counting.rs"]
 mod counting;
+#[path = "flow/exporting.rs"]
+mod exporting;
 #[path = "flow/faulty_elasticsearch.rs"]
 mod faulty_elasticsearch;
+#[path = "flow/importing.rs"]
+mod importing;
 #[path = "flow/installation.rs"]
 mod installation;
+#[path = "flow/installed.rs"]
+mod installed;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/live.rs"]

@@ -31,9 +31,15 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
         let holes: Vec<_> =
             c.holes.iter().take(3).map(|(from, to)| if from == to { from.to_string() } else { format!("{from}–{to}") }).collect();
         let more = if c.holes.len() > 3 { format!(" and {} more", c.holes.len() - 3) } else { String::new() };
-        let numbers = [c.top, c.collected, c.deleted, c.empty, c.inaccessible, c.stale, c.dead, c.missing];
-        let title = c.title.unwrap_or_default();
-        [c.chat_id.to_string(), title].into_iter().chain(numbers.map(|n| n.to_string())).chain([holes.join(", ") + &more]).collect()
+        let dead = match (c.raw, c.refused) {
+            (0, 0) => "0".to_owned(),
+            (raw, 0) => format!("{raw} raw"),
+            (0, refused) => format!("{refused} refused"),
+            (raw, refused) => format!("{raw} raw, {refused} refused"),
+        };
+        let numbers = [c.top, c.collected, c.deleted, c.empty, c.inaccessible, c.stale].map(|n| n.to_string());
+        let last = [dead, c.missing.to_string(), holes.join(", ") + &more];
+        [c.chat_id.to_string(), c.title.unwrap_or_default()].into_iter().chain(numbers).chain(last).collect()
     });
     let headings = ["chat", "title", "top", "collected", "deleted", "empty", "inaccessible", "stale", "dead", "missing", "holes"];
     output::table(&headings, rows, "nothing is collected yet; `telekeep chat watch LINK` begins");

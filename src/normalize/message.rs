@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{chat_id, date, date_text, link, media, service, text};
 use crate::record::{ChatId, Message, Raw};
 use crate::telegram::tl;
-use tl::Serializable;
 use tl::enums::{MessageFwdHeader, MessageReactions, MessageReplies, MessageReplyHeader, Peer, Reaction, ReactionCount};
+use tl::{Deserializable, Serializable};
 
 /// One message as a fact; None for an empty one.
 pub fn message(told: &tl::enums::Message) -> Option<Message> {
@@ -19,6 +19,11 @@ pub fn message(told: &tl::enums::Message) -> Option<Message> {
         message.raw = Some(Raw { bytes: told.to_bytes(), reason: reasons.join("; ") });
     }
     Some(message)
+}
+
+/// A message that was kept raw, as a fact; None where its bytes are in a form that this build cannot read.
+pub fn again(raw: &[u8]) -> Option<Message> {
+    message(&tl::enums::Message::from_bytes(raw).ok()?)
 }
 
 fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {

@@ -45,6 +45,16 @@ pub struct PeerRow {
     pub job: Option<i64>,
 }
 
+/// Selects messages `m` as [`MessageRow`]; a condition may follow.
+pub(super) const MESSAGE: &str =
+    "select m.box_id, m.message_id, m.chat_id, coalesce(owner.user_id, -owner.id) as owner, m.date, m.edit_date, m.body,
+                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.first_seen, m.last_seen,
+                seer.label as account, m.via, m.job
+         from message m
+         join box b on b.id = m.box_id
+         left join account owner on owner.id = b.account_id
+         left join account seer on seer.id = m.account_id";
+
 /// A message's `_id`: `{chat}_{message}`; in an account's box ids are that account's own, so `{account user}_{chat}_{message}`.
 pub fn message_document_id(owner: Option<i64>, chat: i64, message: i64) -> String {
     match owner {

@@ -102,7 +102,8 @@ pub async fn commit_by_id(
     if current {
         let gone: Vec<i64> = answered.iter().copied().filter(|id| own.iter().all(|message| message.id != *id)).collect();
         let absent = sqlx::query_as(
-            "select message_id, last_seen from message where box_id = $1 and chat_id = $2 and message_id = any($3) and deleted_at is null",
+            "select message_id, case when via = 'import' then coalesce(edit_date, date, last_seen) else last_seen end
+            from message where box_id = $1 and chat_id = $2 and message_id = any($3) and deleted_at is null",
         )
         .bind(ledger.held.0)
         .bind(ledger.chat.0)
@@ -243,11 +244,11 @@ async fn absent_in_stale(
     present: &[i64],
 ) -> Result<Vec<(i64, DateTime<Utc>)>, Error> {
     Ok(sqlx::query_as(
-        "select m.message_id, m.last_seen
+        "select m.message_id, m.last_seen -- a file does not say when it was seen: at its date it was
         from coverage c, unnest(c.stale * int8multirange(int8range($2, $3 + 1))) r
         join lateral (
-            select message_id, last_seen from message
-            where box_id = $4 and chat_id = $5 and message_id >= lower(r) and message_id < upper(r)
+            select message_id, case when via = 'import' then coalesce(edit_date, date, last_seen) else last_seen end as last_seen
+            from message where box_id = $4 and chat_id = $5 and message_id >= lower(r) and message_id < upper(r)
                 and deleted_at is null and message_id <> all ($6)
             offset 0 -- range by range, by the key: never the whole table against the ranges
         ) m on true

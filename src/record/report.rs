@@ -22,8 +22,12 @@ pub struct ChatCoverage {
     pub inaccessible: i64,
     /// Settled once, and to be read again.
     pub stale: i64,
-    /// Held, but not decoded or not indexed.
+    /// Held, but not decoded in full (raw) or not indexed (refused).
     pub dead: i64,
+    /// Of the dead: kept raw; `telekeep raw list` says why.
+    pub raw: i64,
+    /// Of the dead: refused by the index alone; `telekeep dead-letter list` says why.
+    pub refused: i64,
     /// Nobody answered for them yet.
     pub missing: i64,
     /// Spans to read: missing and stale ids, both ends included. A deleted id inside a stale span is not cut out.
@@ -51,12 +55,13 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
         ), m as (
             select message_id, deleted_at is not null as deleted,
                 deleted_at is null and (raw_reason is not null or d.key2 is not null) as dead,
-                c.stale @> m.message_id as stale, c.settled @> m.message_id as settled, m.message_id < $2 as hidden
+                c.stale @> m.message_id as stale, c.settled @> m.message_id as settled, m.message_id < $2 as hidden,
+                raw_reason is not null as raw
             from c join message m on m.box_id = c.box_id and m.chat_id = c.chat_id and m.message_id between c.floor and c.top
             left join (select distinct key2 from dead_letter, c where kind = 'message' and key1 = c.box_id) d on d.key2 = m.message_id
         ), n as (
             select count(*) filter (where deleted) as deleted,
-                count(*) filter (where dead) as dead,
+                count(*) filter (where dead) as dead, count(*) filter (where dead and raw) as raw,
                 count(*) filter (where not deleted and not dead and not stale) as collected,
                 count(*) filter (where not deleted and not dead and stale and not settled) as stale_unsettled,
                 count(*) filter (where (deleted or dead) and stale and settled) as not_stale,
@@ -75,7 +80,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
                 (select body->>'title' from chat where chat.chat_id = c.chat_id),
                 (select nullif(concat_ws(' ', body->>'first_name', body->>'last_name'), '') from telegram_user where user_id = c.chat_id)
             ) as title,
-            n.collected, n.deleted, n.dead, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
+            n.collected, n.deleted, n.dead, n.raw, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
             s.hidden - n.unsettled_hidden as inaccessible, s.open - n.unsettled - (s.hidden - n.unsettled_hidden) as missing
         from c, n, s",
     )
@@ -84,7 +89,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     .fetch_one(&mut *conn)
     .await?;
     let holes = ledger::holes_of(conn, row).await?;
-    let Counts { title, collected, deleted, empty, inaccessible, stale, dead, missing } = counts;
+    let Counts { title, collected, deleted, empty, inaccessible, stale, dead, raw, missing } = counts;
     Ok(ChatCoverage {
         chat_id: row.chat.0,
         title,
@@ -95,6 +100,8 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
         inaccessible,
         stale,
         dead,
+        raw,
+        refused: dead - raw,
         missing,
         holes,
     })
@@ -109,5 +116,6 @@ struct Counts {
     inaccessible: i64,
     stale: i64,
     dead: i64,
+    raw: i64,
     missing: i64,
 }

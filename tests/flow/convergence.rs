@@ -200,7 +200,8 @@ async fn differences(pool: &PgPool, datacentre: &Simulator, watched: &BTreeMap<i
             );
             if let Some(id) = wrong.first().or(beyond.first()) {
                 let lines = datacentre.world().versions(*chat).unwrap();
-                let lines = lines.iter().filter(|line| i64::from(line.message_id) == **id).map(|line| (line.event, line.what, line.date));
+                let lines =
+                    lines.iter().filter(|line| i64::from(line.message_id) == **id).map(|line| (line.event, line.what, line.date));
                 told += &format!("  what happened to {id}: {:?}\n", lines.collect::<Vec<_>>());
             }
         }
