@@ -185,3 +185,16 @@ fn a_script_tells_its_place_when_it_is_wrong() {
     );
     assert!(told("c.toml", "a = 1\n").contains("no `[[event]]`"));
 }
+
+#[test]
+fn a_message_that_somebody_reacted_to_is_still_there() {
+    let world = world();
+    let quay = &world.chats()[0];
+    let ids: Vec<i32> = quay.ids_from(1).take(2).collect();
+    for (id, user) in [(ids[0], AUTHOR), (ids[1], AUTHOR), (ids[1], AUTHOR + 1)] {
+        world.play(Event::React { chat: quay.id, id, user, emoji: Some("👍".into()) }).expect("happens");
+        assert!(quay.exists(id) && quay.message(id).is_some(), "message {id}");
+    }
+    world.play(Event::React { chat: quay.id, id: ids[0], user: AUTHOR, emoji: None }).expect("happens");
+    assert!(quay.message(ids[0]).is_some());
+}
