@@ -10,6 +10,8 @@ mod counting;
 mod ledger_model;
 #[path = "flow/projection.rs"]
 mod projection;
+#[path = "flow/reconciling.rs"]
+mod reconciling;
 #[path = "flow/record.rs"]
 mod record;
 #[path = "flow/telegram.rs"]
