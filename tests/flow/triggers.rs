@@ -130,6 +130,22 @@ async fn an_event_that_comes_while_a_run_is_open_opens_one_further_run(pool: PgP
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_job_that_was_spread_begins_when_another_run_waits_for_it(pool: PgPool) {
+    let (mut conn, _) = begin(&pool).await;
+    let spread = format!("{}spread = \"3h\"\n", on("spread", "\"chat.joined\""));
+    let workflows = workflows(&[&spread, &on("now", "\"chat.changed\"")]);
+    event::note(&mut conn, LIBRARY, event::JOINED, None).await.expect("noted");
+    assert_eq!(listener::consume_all(&pool, &workflows).await.expect("consumed"), 1);
+    let later = "select count(*) from job where state = 'scheduled' and run_at between now() + interval '1 minute' and now() + interval '3 hours'";
+    assert_eq!(count(&pool, later).await, 1);
+    event::note(&mut conn, LIBRARY, event::CHANGED, None).await.expect("noted");
+    assert_eq!(listener::consume_all(&pool, &workflows).await.expect("consumed"), 1);
+    assert_eq!(count(&pool, "select count(*) from job where state = 'available'").await, 1);
+    assert_eq!(count(&pool, "select count(*) from job").await, 1);
+    assert_eq!(count(&pool, "select count(*) from step_job").await, 2, "both runs wait for it");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn an_event_rolled_back_never_was_and_a_watch_begins_its_own_run(pool: PgPool) {
     let (mut conn, _) = begin(&pool).await;
     let workflows = workflows(&[&on("new", "\"chat.watched\"")]);
