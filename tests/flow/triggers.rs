@@ -130,6 +130,23 @@ async fn an_event_that_comes_while_a_run_is_open_opens_one_further_run(pool: PgP
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn who_joined_is_no_longer_refused_and_nobody_else(pool: PgPool) {
+    let (mut conn, reader) = begin(&pool).await;
+    let lost = Access { readable: false, visible_from: 1, reason: Some("CHANNEL_PRIVATE".into()) };
+    for (happened, account, is_inaccessible) in
+        [(event::CHANGED, Some(reader), true), (event::JOINED, None, true), (event::JOINED, Some(reader), false)]
+    {
+        coverage::set_access(&mut conn, LIBRARY, reader, &lost).await.expect("access");
+        event::note(&mut conn, LIBRARY, happened, account).await.expect("noted");
+        assert_eq!(coverage::is_inaccessible(&mut conn, LIBRARY).await.expect("read"), is_inaccessible, "{happened}");
+    }
+    let limited = Access { readable: true, visible_from: 9, reason: None };
+    coverage::set_access(&mut conn, LIBRARY, reader, &limited).await.expect("access");
+    event::note(&mut conn, LIBRARY, event::JOINED, Some(reader)).await.expect("noted");
+    assert_eq!(coverage::visible_from(&mut conn, LIBRARY, reader).await.expect("read"), 9, "what it sees stays known");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn a_job_that_was_spread_begins_when_another_run_waits_for_it(pool: PgPool) {
     let (mut conn, _) = begin(&pool).await;
     let spread = format!("{}spread = \"3h\"\n", on("spread", "\"chat.joined\""));
