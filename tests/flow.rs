@@ -28,6 +28,8 @@ mod live;
 mod playing;
 #[path = "flow/projection.rs"]
 mod projection;
+#[path = "flow/reconciling.rs"]
+mod reconciling;
 #[path = "flow/record.rs"]
 mod record;
 #[path = "flow/series.rs"]
