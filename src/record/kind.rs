@@ -37,16 +37,6 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// The fields of an index by which an audit orders documents, as [`Table::place`] orders their rows.
-    pub fn place(self) -> &'static [&'static str] {
-        match self {
-            Kind::Message => &["chat_id", "message_id"],
-            Kind::Chat => &["chat_id"],
-            Kind::User => &["user_id"],
-            Kind::Link | Kind::Metric | Kind::Name | Kind::Version => &["seen.row"],
-        }
-    }
-
     pub(super) const fn table(self) -> &'static Table {
         match self {
             Kind::Chat => &CHAT,

@@ -86,7 +86,11 @@ fn a_text_that_came_back_stood_before_even_when_that_is_heard_late() {
 fn a_moved_edit_date_and_counts_make_no_version() {
     let later = Message { edit_date: Some(at(9)), ..says(json!({"text": "a", "media": false, "views": 5, "pinned": true})) };
     let heard = Heard::default().live(1, "a").hears(Via::Live, pushed(2, later));
-    assert_eq!((heard.kept().len(), heard.row.map(|row| row.revision)), (0, Some(2)));
+    assert_eq!((heard.kept().len(), heard.row.as_ref().map(|row| row.revision)), (0, Some(2)));
+    let preview =
+        json!({"text": "a", "media": true, "media_type": "webpage", "media_id": "photo_1", "webpage": {"url": "https://x.org"}});
+    let heard = heard.hears(Via::Live, pushed(3, says(preview)));
+    assert_eq!((heard.kept().len(), heard.row.map(|row| row.revision)), (0, Some(3)));
 }
 
 #[test]

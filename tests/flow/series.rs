@@ -97,6 +97,19 @@ async fn an_old_edit_after_a_new_one_through_another_account_is_a_version(pool: 
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn an_import_of_words_that_stood_adds_a_version_once_and_of_known_ones_none(pool: PgPool) {
+    let (mut conn, node) = begin(&pool).await;
+    let mut bold = pushed(1, 1, "first");
+    bold.body.insert("entities".into(), json!([{"type": "bold", "offset": 0, "length": 5}]));
+    hears(&mut conn, node, &[bold, pushed(2, 1, "second")]).await;
+    let seen = observation(node, Via::Import, None);
+    for words in ["first", "zeroth", "zeroth", "second"] {
+        ledger::commit_messages(&mut conn, LIBRARY, &[says(LIBRARY, 1, words)], &seen).await.expect("imported");
+    }
+    assert_eq!(state(&mut conn, 1).await, (Some("second".into()), 2, vec!["first".into(), "zeroth".into()]));
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn what_is_replaced_keeps_who_told_it(pool: PgPool) {
     let (mut conn, node) = begin(&pool).await;
     let other = account(&mut conn, "other").await;
@@ -231,11 +244,11 @@ async fn a_link_is_one_row_an_occurrence_and_stays_when_an_edit_removes_it(pool:
     )
     .await;
     hears(&mut conn, node, &[with(4, 1, &[]), with(3, 1, &["https://example.org/c", "https://example.org/nul\0"])]).await;
-    let rows: Vec<(i64, String, String, Option<String>, Option<i64>)> =
-        sqlx::query_as("select message_id, url, kind, host, user_id from link order by 1, 2")
-            .fetch_all(&mut *conn)
-            .await
-            .expect("links");
+    type Row = (i64, String, String, Option<String>, Option<i64>);
+    let rows: Vec<Row> = sqlx::query_as("select message_id, url, kind, host, user_id from link order by 1, 2")
+        .fetch_all(&mut *conn)
+        .await
+        .expect("links");
     let row = |id, url: &str| (id, url.to_owned(), "web".to_owned(), Some("example.org".to_owned()), Some(9));
     assert_eq!(
         rows,
