@@ -181,6 +181,8 @@ fn take(row: &mut Row, incoming: &Message, pts: Option<i32>) {
     match &incoming.raw {
         None => {
             row.edit_date = incoming.edit_date;
+            // What Telegram does not tell, a file that is older need not tell either.
+            let known = if row.imported { Counted::default() } else { known };
             set(row, known.replaced(row.order_pts, &incoming.body, pts, true));
             row.raw = None;
             row.raw_reason = None;

@@ -110,6 +110,9 @@ fn an_import_is_a_version_where_its_words_differ() {
     assert_eq!(replaced.versions.len(), 0, "the same, told better");
     let filled = Heard::default().hears(Via::History, pushed(5, telegram.clone())).hears(Via::Import, poor);
     assert_eq!(filled.versions.len(), 0);
+    let counted = says(json!({"text": "a", "media": true, "reactions": [{"reaction": "👍", "count": 1}]}));
+    let uncounted = Heard::default().hears(Via::Import, counted).hears(Via::History, pushed(5, telegram.clone()));
+    assert_eq!(Value::Object(uncounted.body()), Value::Object(telegram.body.clone()), "as if there had been no import");
     let before = Heard::default().hears(Via::Import, text("before")).hears(Via::History, pushed(5, telegram.clone()));
     assert_eq!(before.kept(), ["before"]);
     let after = Heard::default().hears(Via::History, pushed(5, telegram)).hears(Via::Import, text("before"));

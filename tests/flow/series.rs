@@ -11,7 +11,7 @@ use telekeep::record::message::{self, Counts, Deletion};
 use telekeep::record::metric::{self, Point};
 use telekeep::record::outbox::{self, Kind};
 use telekeep::record::watch::{self, NewWatch, OnDelete};
-use telekeep::record::{AccountId, Chat, ChatId, Message, Observation, Raw, User, Via, boxes, chat, ledger, user};
+use telekeep::record::{AccountId, Chat, ChatId, Message, Observation, Raw, User, Via, audit, boxes, chat, document, ledger, user};
 use tokio_util::sync::CancellationToken;
 
 use crate::projection::{World, in_world};
@@ -556,4 +556,11 @@ async fn a_deletion_that_names_no_chat_erases_when_the_content_names_it(pool: Pg
     assert_eq!(rows, [(4, Some(-42), true, true), (5, Some(-42), true, true)]);
     let links: i64 = sqlx::query_scalar("select count(*) from link").fetch_one(&mut *conn).await.expect("a count");
     assert_eq!(links, 0);
+    // Ids of an account's box are that account's own, and so are the documents of what hangs on them.
+    let kept = Message { links: vec![link("https://example.org/b")], ..says(group, 6, "kept") };
+    ledger::commit_messages(&mut conn, group, &[kept], &seen).await.expect("pushed");
+    let (first, last) = ((i64::MIN, i64::MIN), (i64::MAX, i64::MAX));
+    let expected = audit::expected(&pool, SINK, Kind::Link, first, last).await.expect("rows").remove(0);
+    let hash: String = sqlx::query_scalar("select encode(hash, 'hex') from link").fetch_one(&mut *conn).await.expect("a hash");
+    assert_eq!(expected.id, format!("{hash}_{}", document::message_document_id(Some(-node.0), group.0, 6)));
 }
