@@ -12,5 +12,7 @@ mod projection;
 mod record;
 #[path = "flow/series.rs"]
 mod series;
+#[path = "flow/series_index.rs"]
+mod series_index;
 #[path = "flow/telegram.rs"]
 mod telegram;
