@@ -55,7 +55,9 @@ async fn a_worker_killed_three_times_loses_and_doubles_nothing(pool: PgPool) {
     let telekeep = Telekeep::at(&datacentre, &pool);
     let chat = datacentre.world().chats()[0].id;
     let pages_in_all = datacentre.world().chats()[0].count().div_ceil(100) as u64;
-    telekeep.does(&["chat", "watch", &chat.to_string()]);
+    telekeep.does(&["chat", "watch", &chat.to_string(), "--on-delete", "erase"]);
+    let watched: Value = serde_json::from_str(&telekeep.does(&["chat", "show", &chat.to_string(), "--json"])).unwrap();
+    assert_eq!(watched["watch"]["on_delete"], "erase");
     std::fs::create_dir(telekeep.path("workflows")).unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/new-chat.toml");
     std::fs::copy(file, telekeep.path("workflows/new-chat.toml")).unwrap();

@@ -136,7 +136,7 @@ impl Drop for Worker {
 impl Drop for Telekeep {
     fn drop(&mut self) {
         let Ok(server) = std::env::var("ELASTICSEARCH_URL") else { return };
-        for kind in ["message", "chat", "user"] {
+        for kind in telekeep::record::outbox::Kind::ALL {
             let index = format!("{server}/{}-{kind}-v1", self.prefix);
             let _ = Command::new("curl").args(["-fsS", "-o", "/dev/null", "-X", "DELETE", &index]).status();
         }
