@@ -101,6 +101,7 @@ struct Inner {
     closed: CancellationToken,
     /// The QR code of a login was scanned.
     scanned: Arc<Notify>,
+    rests: flood::Rests,
 }
 
 /// Ends with the pool.
@@ -137,6 +138,7 @@ impl Connection {
             pools: Mutex::default(),
             closed: CancellationToken::new(),
             scanned: Arc::default(),
+            rests: flood::Rests::default(),
         }))
     }
 
@@ -147,7 +149,7 @@ impl Connection {
     pub async fn invoke<R: tl::RemoteCall>(&self, request: &R) -> Result<R::Return> {
         let body = request.to_bytes();
         let method = method_name(&body);
-        let answer = flood::sleep_short(|| self.attempt(method, &body)).await?;
+        let answer = flood::sleep_short(&self.0.rests, method, || self.attempt(method, &body)).await?;
         R::Return::from_bytes(&answer).map_err(|source| Error::Undecodable { method: method.to_owned(), source, bytes: answer })
     }
 

@@ -190,7 +190,7 @@ async fn the_parts_of_an_album_stand_together(pool: PgPool) {
 
     // The same, page by page, with the smallest pages.
     use telekeep::record::{ChatId, conversation};
-    let part = conversation::part(&mut *pool.acquire().await.unwrap(), ChatId(harbour)).await.unwrap().unwrap();
+    let part = conversation::part(&mut pool.acquire().await.unwrap(), ChatId(harbour)).await.unwrap().unwrap();
     let (mut after, mut paged) = (conversation::START, Vec::new());
     while let Some((place, row)) = conversation::history(&pool, part, after, 1).await.unwrap().pop() {
         after = place;
