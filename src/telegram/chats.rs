@@ -132,10 +132,19 @@ impl Connection {
 
     /// Lists all dialogs. Listing again and again gets accounts penalised: do it once, and keep the chats in the record.
     pub async fn dialogs(&self) -> Result<Dialogs> {
+        self.dialogs_with(async || Ok(())).await
+    }
+
+    /// Lists all dialogs, asking for leave before each page.
+    pub async fn dialogs_with<E: From<Error>>(
+        &self,
+        leave: impl AsyncFn() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Dialogs, E> {
         let mut all = Dialogs::default();
         let mut seen = HashSet::new();
         let mut offset = Offset::default();
         loop {
+            leave().await?;
             let page = self.dialog_page(&offset).await?;
             let next = Offset::after(&page);
             let before = all.dialogs.len();

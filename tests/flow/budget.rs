@@ -196,3 +196,19 @@ async fn each_call_of_a_job_is_paid_for_and_a_spent_budget_snoozes_it(pool: PgPo
     assert!((6_000.0..6_700.0).contains(&seconds), "100,000 calls at 15 a second, not {seconds} s");
     assert_eq!(datacentre.calls("messages.getHistory"), calls, "nothing was asked");
 }
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn each_page_of_dialogs_is_paid_for(pool: PgPool) {
+    let it = reading(&pool, Some(1.0)).await;
+    it.accounts.dialogs(it.keeper).await.unwrap();
+    let calls = it.datacentre.calls("messages.getDialogs");
+    let left: f64 = sqlx::query_scalar("select tokens from account_budget where method = 'messages.getDialogs'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!((left - (40.0 - calls as f64)).abs() < 0.5, "{left} are left of 40 after {calls} calls");
+    sqlx::query("update account_budget set tokens = -1, updated_at = now()").execute(&pool).await.unwrap();
+    let refused = it.accounts.dialogs(it.keeper).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::OverBudget { .. })), "{refused:?}");
+    assert_eq!(it.datacentre.calls("messages.getDialogs"), calls);
+}
