@@ -10,6 +10,7 @@ mod permit;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
+pub mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -324,6 +325,11 @@ impl Accounts {
         table::reader_of(&mut conn, chat).await?.ok_or(Error::NoReader(chat))
     }
 
+    /// An account that was told that it cannot read this chat, longest ago; none where all were asked just now.
+    pub async fn refused_reader_of(&self, chat: ChatId) -> Result<Option<Reader>> {
+        Ok(table::refused_reader_of(&mut *self.pool.acquire().await?, chat).await?)
+    }
+
     /// Notes how an account addresses peers, from what an answer told.
     pub async fn note_peers(&self, id: AccountId, peers: &[Peer]) -> Result<()> {
         Ok(table::note_peers(&mut *self.pool.acquire().await?, id, peers).await?)
@@ -352,6 +358,7 @@ impl Accounts {
             | Failed::Transient { .. }
             | Failed::FileReferenceExpired { .. }
             | Failed::Inaccessible { .. }
+            | Failed::PositionLost { .. }
             | Failed::Migrate { .. }
             | Failed::Login(_)
             | Failed::UnknownDatacentre

@@ -44,6 +44,8 @@ pub struct Config {
     pub telegram: Telegram,
     pub index: Index,
     pub worker: Worker,
+    pub live: Live,
+    pub reconcile: Reconcile,
 }
 
 impl Default for Config {
@@ -56,6 +58,8 @@ impl Default for Config {
             telegram: Telegram::default(),
             index: Index::default(),
             worker: Worker::default(),
+            live: Live::default(),
+            reconcile: Reconcile::default(),
         }
     }
 }
@@ -125,6 +129,34 @@ pub struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self { concurrency: 8, per_account: 2, lease_seconds: 30, grace_seconds: 20 }
+    }
+}
+
+/// Live listening.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Live {
+    /// Every followed channel is asked for what was missed at least this often.
+    pub round_seconds: u64,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { round_seconds: crate::account::stream::Pace::default().round.as_secs() }
+    }
+}
+
+/// The scan that turns what the ledger misses into jobs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reconcile {
+    /// Seconds from one round to the next.
+    pub every_seconds: u64,
+}
+
+impl Default for Reconcile {
+    fn default() -> Self {
+        Self { every_seconds: 30 }
     }
 }
 

@@ -85,7 +85,7 @@ fn of_telegram(error: &telegram::Error) -> Action {
         }
         E::PeerFlood { .. } => Action::Snooze { wait: account::PEER_FLOOD_REST },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
-        E::Transient { .. } | E::FileReferenceExpired { .. } => Action::Retry,
+        E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
         E::UnknownDatacentre => Action::Hold { hint: "the session is incomplete: import the account again" },
@@ -123,6 +123,6 @@ fn of_record(error: &record::Error) -> Action {
     match error {
         E::NotWatched(_) | E::UnknownCoverage(_) | E::UnknownBox(_) => Action::Discard,
         E::PurposeRequired(_) => Action::Hold { hint: "watch the chat with --purpose TEXT" },
-        E::Address(_) | E::Unreachable { .. } | E::Database(_) => Action::Retry,
+        E::Moved | E::Address(_) | E::Unreachable { .. } | E::Database(_) => Action::Retry,
     }
 }

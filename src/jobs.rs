@@ -1,6 +1,7 @@
 //! Jobs: one file a kind, and the explicit list of them. The work of a kind is a free function that tests drive without a queue.
 
 pub mod chat_refresh;
+pub mod count_sample;
 pub mod history_fetch;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -14,15 +15,17 @@ use crate::{
     error::{Action, JobError},
     record::{
         self, AccountId, ChatId,
+        account::Reader,
         coverage::{self, Access},
     },
     telegram::{self, Connection, InputChat},
 };
 use chat_refresh::ChatRefresh;
+use count_sample::CountSample;
 use history_fetch::HistoryFetch;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND];
+pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -74,6 +77,18 @@ impl JobContext {
     /// [`Accounts::permit`].
     pub async fn reader(&self, chat: ChatId, methods: &[&str]) -> Result<Reading, JobError> {
         let reader = self.accounts.reader_of(chat).await?;
+        self.reading(chat, reader, methods).await
+    }
+
+    /// An account that was told some time ago that it cannot read this chat, where no account can: it may be told otherwise now.
+    pub async fn second_look(&self, chat: ChatId, methods: &[&str]) -> Result<Option<Reading>, JobError> {
+        match self.accounts.refused_reader_of(chat).await? {
+            Some(reader) => self.reading(chat, reader, methods).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn reading(&self, chat: ChatId, reader: Reader, methods: &[&str]) -> Result<Reading, JobError> {
         for method in methods {
             if let Some(wait) = self.accounts.resting(reader.account, method).await? {
                 return Err(telegram::Error::Flood { method: (*method).into(), wait }.into());
@@ -116,6 +131,10 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
             let jobs = history_fetch::windows(conn, chat).await?;
             jobs.iter().map(|j| j.enqueueable(reader)).collect()
         }
+        CountSample::KIND => {
+            let due = record::sampling::due(conn, chat, 1).await?;
+            due.iter().map(|_| CountSample { chat }.enqueueable(reader)).collect()
+        }
         _ => Err(PlanError::UnknownKind { kind: kind.into() }),
     }
 }
@@ -124,7 +143,8 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
 pub fn worker(pool: PgPool, accounts: Arc<Accounts>, config: queue::WorkerConfig) -> Worker {
     let worker = Worker::new(pool.clone(), config);
     let worker = register::<ChatRefresh>(worker, &pool, &accounts);
-    register::<HistoryFetch>(worker, &pool, &accounts)
+    let worker = register::<HistoryFetch>(worker, &pool, &accounts);
+    register::<CountSample>(worker, &pool, &accounts)
 }
 
 fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> Worker {

@@ -5,10 +5,12 @@
 pub mod chat;
 pub mod desktop;
 mod entity;
+pub mod link;
 pub mod media;
 pub mod message;
 pub mod service;
 pub mod text;
+pub mod update;
 pub mod user;
 
 use chrono::{DateTime, Utc};

@@ -124,13 +124,15 @@ impl Projector {
         &self.client
     }
 
-    /// Makes indices, mappings and aliases as they must be, registers the sink, and releases what was held for a mapping's sake. Where
-    /// the sink or an index is new, every row is enqueued for it. Does nothing where all is so.
+    /// Makes indices, mappings and aliases as they must be, registers the sink, and releases what was held for a mapping's sake. Every
+    /// row is enqueued for a new sink, and every row of a kind for its new index. Does nothing where all is so.
     pub async fn prepare(&self) -> Result<(), Error> {
         let created = mapping::prepare(&self.client, &self.settings).await?;
-        if created || outbox::sink(&self.pool, SINK).await?.is_none() {
+        let known = outbox::sink(&self.pool, SINK).await?.is_some();
+        let empty = if known { created } else { Kind::ALL.to_vec() };
+        if !empty.is_empty() {
             let registered = outbox::register(&self.pool, SINK).await?;
-            reindex::enqueue_all(&self.pool, SINK, &registered, &|_| {}).await?;
+            reindex::enqueue_all(&self.pool, SINK, &registered, &empty, &|_| {}).await?;
         }
         outbox::set_state(&self.pool, SINK, "active", None).await?;
         Ok(())

@@ -3,7 +3,8 @@
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
 //!
-//! Locks are taken in one order: watch, box, coverage, messages, then chats, then users, each sorted by key.
+//! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then chats and their names, then users and
+//! theirs, each sorted by key.
 
 pub mod account;
 pub mod audit;
@@ -13,22 +14,35 @@ pub mod change;
 pub mod chat;
 pub mod content;
 pub mod conversation;
+pub mod counts;
 pub mod coverage;
 pub mod database;
 pub mod document;
 pub mod entity;
+mod erase;
 pub mod error;
+pub mod event;
 pub mod import;
+mod kind;
 pub mod ledger;
+pub mod link;
 pub mod message;
 pub mod message_merge;
+pub mod metric;
+mod name;
 pub mod outbox;
 pub mod raw;
+pub mod reconcile;
 pub mod report;
+pub mod sampling;
 pub mod search;
+pub mod selection;
+pub mod series;
 pub mod spans;
+pub mod stream;
 pub mod takeaway;
 pub mod user;
+pub mod version;
 pub mod watch;
 pub mod workflow;
 
@@ -133,6 +147,30 @@ pub struct Message {
     pub body: Map<String, Value>,
     /// Set when something could not be normalised: kept raw, counted, retried.
     pub raw: Option<Raw>,
+    /// Its own order key, where a push told one; else the observation's is its.
+    pub pts: Option<i32>,
+    /// Links that occur in it.
+    pub links: Vec<link::Link>,
+}
+
+impl Message {
+    /// Adds the marked ids of every chat and user that the message names.
+    pub fn name(&self, ids: &mut std::collections::BTreeSet<i64>) {
+        const FIELDS: [&str; 6] =
+            ["from_user_id", "sender_chat_id", "via_bot_id", "forward_from_id", "forward_from_chat_id", "reply_to_chat_id"];
+        ids.insert(self.chat.0);
+        ids.extend(FIELDS.iter().filter_map(|field| self.body.get(*field).and_then(Value::as_i64)));
+        let mentions = self.body.get("mentions").and_then(Value::as_array).into_iter().flatten();
+        ids.extend(mentions.filter_map(|mention| mention.as_str()?.parse::<i64>().ok()));
+        let Some(service) = self.body.get("service").and_then(Value::as_object) else { return };
+        for field in ["user_ids", "inviter_id", "chat_id", "from_id", "to_id", "user_id"] {
+            match service.get(field) {
+                Some(Value::Array(many)) => ids.extend(many.iter().filter_map(Value::as_i64)),
+                Some(one) => ids.extend(one.as_i64()),
+                None => {}
+            }
+        }
+    }
 }
 
 /// What could not be normalised in full.

@@ -5,6 +5,7 @@
 //! - `error`: every way a call can fail, typed; one function maps Telegram's names.
 //! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that
 //!   there is nothing to wait for.
+//! - `hearing`, `updates`: what Telegram tells on its own, and its order.
 //! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
@@ -14,14 +15,17 @@ pub mod chats;
 pub mod client;
 pub mod error;
 pub mod flood;
+pub mod hearing;
 pub mod history;
 pub mod login;
 pub mod session;
+pub mod updates;
 
 pub use chats::{Dialogs, FullChat, InputChat};
 pub use client::{Connection, Device, TelegramConfig};
 pub use error::{Cause, Error, LoginRefusal};
 pub use grammers_tl_types as tl;
+pub use hearing::{Heard, Hearing};
 pub use history::HistoryRequest;
 pub use login::{CodeSent, QrStep, SignIn};
 pub use session::{AuthKey, Datacenter, SessionData};

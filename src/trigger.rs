@@ -2,3 +2,4 @@
 
 pub mod cron;
 pub mod listener;
+pub mod reconcile;

@@ -4,6 +4,7 @@
 
 pub mod file;
 pub mod run;
+pub mod view;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use telekeep_queue::Retry;
+
+use crate::record::{ChatId, selection::Selection};
 
 /// One workflow, validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +70,21 @@ pub struct Select {
     pub tags: Vec<String>,
     /// Only chats with missing or stale ids, or a top that was not confirmed since the last tick.
     pub incomplete: bool,
+    /// Only chats with messages whose counts are due.
+    pub uncounted: bool,
+}
+
+impl Select {
+    /// For the record; what was not confirmed since `last` is incomplete.
+    pub fn selection(&self, last: DateTime<Utc>) -> Selection<'_> {
+        Selection {
+            kinds: &self.kinds,
+            chats: &self.chats,
+            tags: &self.tags,
+            incomplete_since: self.incomplete.then_some(last),
+            uncounted: self.uncounted,
+        }
+    }
 }
 
 /// One step: jobs of one kind, after other steps.
@@ -77,6 +95,18 @@ pub struct Step {
     pub after: Vec<String>,
     pub priority: Option<i16>,
     pub retry: Option<Retry>,
+    /// The jobs of a tick's runs begin within so many seconds, each chat's at a moment of its own; absent: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spread_seconds: Option<u32>,
+}
+
+impl Step {
+    /// When this step's jobs for a chat begin, in seconds from now: the same moment of the spread in each tick.
+    pub fn delay_seconds(&self, chat: ChatId) -> Option<u32> {
+        // Knuth's multiplicative hash: neighbouring ids lie far apart.
+        let place = (chat.0.unsigned_abs() as u32).wrapping_mul(2_654_435_761);
+        self.spread_seconds.map(|spread| ((u64::from(place) * u64::from(spread)) >> 32) as u32)
+    }
 }
 
 /// All workflows by name.
@@ -120,6 +150,25 @@ mod tests {
         assert!(days(Missed::Skip).is_empty());
         assert_eq!(due(&schedule, Tz::UTC, Missed::Skip, last, at("2026-01-02T03:00:00Z")).len(), 1);
         assert!(due(&schedule, Tz::UTC, Missed::All, last, at("2026-01-02T02:59:59Z")).is_empty());
+    }
+
+    #[test]
+    fn a_spread_gives_each_chat_a_moment_of_its_own() {
+        let step = |spread_seconds| Step {
+            name: "refresh".into(),
+            job: "chat_refresh".into(),
+            after: Vec::new(),
+            priority: None,
+            retry: None,
+            spread_seconds,
+        };
+        assert_eq!(step(None).delay_seconds(ChatId(7)), None);
+        let delays: Vec<u32> = (0..1_000).filter_map(|n| step(Some(3_600)).delay_seconds(ChatId::channel(n))).collect();
+        assert_eq!(delays.len(), 1_000);
+        for quarter in 0..4 {
+            let within = delays.iter().filter(|d| (quarter * 900..(quarter + 1) * 900).contains(*d)).count();
+            assert!((200..300).contains(&within), "{within} of 1,000 in quarter {quarter}");
+        }
     }
 
     #[test]

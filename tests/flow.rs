@@ -6,17 +6,33 @@ mod bad_input;
 mod budget;
 #[path = "flow/collecting.rs"]
 mod collecting;
+#[path = "flow/convergence.rs"]
+mod convergence;
+#[path = "flow/counting.rs"]
+mod counting;
 #[path = "flow/exporting.rs"]
 mod exporting;
+#[path = "flow/faulty_elasticsearch.rs"]
+mod faulty_elasticsearch;
 #[path = "flow/importing.rs"]
 mod importing;
+#[path = "flow/installation.rs"]
+mod installation;
 #[path = "flow/installed.rs"]
 mod installed;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
+#[path = "flow/live.rs"]
+mod live;
+#[path = "flow/playing.rs"]
+mod playing;
 #[path = "flow/projection.rs"]
 mod projection;
 #[path = "flow/record.rs"]
 mod record;
+#[path = "flow/series.rs"]
+mod series;
 #[path = "flow/telegram.rs"]
 mod telegram;
+#[path = "flow/triggers.rs"]
+mod triggers;

@@ -67,7 +67,10 @@ pub async fn dead_letters(command: DeadLetter, config: Config) -> anyhow::Result
                 output::json(&letters)?;
             } else {
                 let rows = letters.into_iter().map(|l| {
-                    let place = l.chat_id.map_or_else(|| l.key1.to_string(), |chat| format!("{chat} {}", l.key2));
+                    let place = match (l.chat_id, l.message_id) {
+                        (Some(chat), Some(message)) => format!("{chat} {message}"),
+                        _ => l.key1.to_string(),
+                    };
                     vec![l.kind.as_str().into(), place, l.revision.to_string(), l.reason]
                 });
                 output::table(&["kind", "document", "revision", "reason"], rows, "no dead letters");

@@ -13,8 +13,8 @@ use crate::{
     record::{
         self, ChatId,
         coverage::{self},
-        report,
-        watch::{self, NewWatch},
+        event, report,
+        watch::{self, NewWatch, OnDelete},
     },
     trigger::listener,
 };
@@ -51,12 +51,18 @@ pub struct WatchArgs {
     /// Why; needed for private chats, and recorded
     #[arg(long)]
     pub purpose: Option<String>,
+    /// The label of the account that reads it; any that can when not given
+    #[arg(long)]
+    pub account: Option<String>,
     /// For workflows to select by; may be repeated
     #[arg(long = "tag")]
     pub tags: Vec<String>,
     /// Nothing older than this day (UTC)
     #[arg(long, value_parser = day)]
     pub since: Option<DateTime<Utc>>,
+    /// What a deletion on Telegram does to the content here, from now on [default: keep]
+    #[arg(long, value_enum)]
+    pub on_delete: Option<OnDelete>,
 }
 
 fn day(text: &str) -> Result<DateTime<Utc>, String> {
@@ -121,7 +127,10 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
 /// Watches a chat, and lets the workflows that listen for it begin. Gives the chat.
 pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: WatchArgs) -> anyhow::Result<ChatId> {
     let workflows = open::workflows(config)?;
-    let found = find::chat(accounts, &args.chat).await?;
+    let mut found = find::chat(accounts, &args.chat).await?;
+    if let Some(label) = &args.account {
+        found.account = accounts.labelled(label).await?.id;
+    }
     let floor = match args.since {
         Some(since) => Some(find::floor(accounts, &found, since).await?),
         None => None,
@@ -132,6 +141,7 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
         tags: args.tags,
         since: args.since,
         reader: Some(found.account),
+        on_delete: args.on_delete,
         ..NewWatch::new(found.chat)
     };
     let new = watch::watch(&mut tx, &wish).await?;
@@ -139,12 +149,13 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
         let ledger = coverage::open(&mut tx, found.chat, found.account).await?;
         coverage::set_floor(&mut tx, ledger.id, floor).await?;
     }
-    let opened = if new { Some(listener::event(&mut tx, &workflows, "chat.watched", found.chat).await?) } else { None };
+    if new {
+        event::note(&mut tx, found.chat, event::WATCHED, Some(found.account)).await?;
+    }
+    let opened = listener::consume_now(&mut tx, &workflows, found.chat).await?;
     tx.commit().await?;
     output::line(&format!("chat {} is {}watched", found.chat, if new { "" } else { "already " }));
-    if let Some(opened) = opened {
-        opened.wake(pool).await;
-    }
+    opened.wake(pool).await;
     Ok(found.chat)
 }
 

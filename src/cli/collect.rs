@@ -82,13 +82,15 @@ async fn help(pool: PgPool, config: Config, accounts: Arc<Accounts>, shutdown: C
     }
     let mut tasks = tokio::task::JoinSet::new();
     let worker = working::worker_config(&config.worker, "collect");
-    tasks.spawn(working::work(pool.clone(), accounts, worker, shutdown.clone()));
-    tasks.spawn(working::triggers(pool.clone(), config.workflows.clone(), open::workflows(&config)?, shutdown.clone()));
+    tasks.spawn(working::work(pool.clone(), accounts.clone(), worker, shutdown.clone()));
+    tasks.spawn(working::triggers(pool.clone(), config.clone(), open::workflows(&config)?, shutdown.clone()));
     if let Some(projector) = open::projector(&config, &pool)? {
         let shutdown = shutdown.clone();
         tasks.spawn(async move { projector.run(shutdown).await.map_err(Into::into) });
     }
-    working::all(tasks, &shutdown).await
+    let result = working::all(tasks, &shutdown).await;
+    accounts.close().await;
+    result
 }
 
 /// Refreshes the chat, fetches what is missing or stale, and waits for the index; true when every job is done.

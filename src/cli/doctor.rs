@@ -73,7 +73,8 @@ async fn look(config: &Config) -> Vec<Finding> {
     };
     let ready = schema.is_ok();
     found("database", schema);
-    match open::projector(config, &pool) {
+    let index = open::projector(config, &pool);
+    match &index {
         Ok(None) => found("elasticsearch", Ok("not configured; search runs on the record".into())),
         Err(e) => found("elasticsearch", Err(e.to_string())),
         Ok(Some(projector)) => {
@@ -93,7 +94,16 @@ async fn look(config: &Config) -> Vec<Finding> {
                 Some(s) => Err(format!("{}: {}; {left} documents wait in the outbox", s.state, s.detail.unwrap_or_default())),
             })
         };
-        found("projection", sink.await.unwrap_or_else(|e| Err(e.to_string())));
+        let sink = sink.await.unwrap_or_else(|e| Err(e.to_string()));
+        let prepared = sink.is_ok();
+        found("projection", sink);
+        // An index of a kind that a newer telekeep brought is made by the same command as the tables.
+        if let (true, Ok(Some(projector))) = (prepared, &index)
+            && let Ok(missing) = projector.missing_aliases().await
+            && !missing.is_empty()
+        {
+            found("indices", Err(format!("there is no index behind {}: run `telekeep migrate`", missing.join(", "))));
+        }
     }
     let accounts = async { open::accounts(config, &pool)?.list().await.map_err(anyhow::Error::from) }.await;
     found(

@@ -17,7 +17,7 @@ use crate::{
     record::{
         Observation, Via,
         account::{self as accounts, Account},
-        import,
+        event, import,
         message::Written,
         watch::{self, NewWatch},
     },
@@ -154,7 +154,8 @@ async fn begin(config: &Config, pool: &PgPool, account: &Account, purpose: Optio
         let reader = is_known.then_some(account.id);
         let new = watch::watch(&mut tx, &NewWatch { purpose: purpose.clone(), reader, ..NewWatch::new(head.chat) }).await?;
         if new && is_known {
-            opened.push(listener::event(&mut tx, &workflows, "chat.watched", head.chat).await?);
+            event::note(&mut tx, head.chat, event::WATCHED, Some(account.id)).await?;
+            opened.push(listener::consume_now(&mut tx, &workflows, head.chat).await?);
         }
     }
     tx.commit().await?;

@@ -8,7 +8,7 @@ use telekeep_queue as queue;
 use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
-    jobs::{Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
+    jobs::{Job, chat_refresh::ChatRefresh, count_sample::CountSample, history_fetch::HistoryFetch},
     record,
 };
 
@@ -68,6 +68,8 @@ pub enum Enqueue {
     ChatRefresh(ChatRefresh),
     /// Collect one window of a chat's history
     HistoryFetch(HistoryFetch),
+    /// Take the counts that are due of a channel's messages
+    CountSample(CountSample),
 }
 
 /// Jobs by id, or by what they have in common.
@@ -129,6 +131,7 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                 let chat = match &job {
                     Enqueue::ChatRefresh(j) => j.chat(),
                     Enqueue::HistoryFetch(j) => j.chat(),
+                    Enqueue::CountSample(j) => j.chat(),
                 };
                 let Some(watch) = record::watch::show(&mut conn, chat).await? else {
                     return Err(record::Error::NotWatched(chat).into());
@@ -137,6 +140,7 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                 let new = match &job {
                     Enqueue::ChatRefresh(j) => j.enqueueable(reader)?,
                     Enqueue::HistoryFetch(j) => j.enqueueable(reader)?,
+                    Enqueue::CountSample(j) => j.enqueueable(reader)?,
                 };
                 (chat, new)
             };

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open;
 use crate::{
-    account::Accounts,
+    account::{Accounts, stream},
     config::{self, Config},
     jobs, trigger,
     workflow::{self, Workflows},
@@ -30,7 +30,9 @@ pub struct Run {
 pub enum Role {
     /// Runs jobs
     Worker,
-    /// Ticks cron triggers, advances workflow runs
+    /// Hears what Telegram tells on its own. In one process with the worker: an account is in one place at a time
+    Listener,
+    /// Ticks cron triggers, hears events, turns what is missing into jobs, advances workflow runs
     Trigger,
     /// Feeds Elasticsearch
     Projector,
@@ -42,12 +44,20 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     let has = |role| run.roles.is_empty() || run.roles.contains(&role);
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
+    let accounts = open::accounts(&config, &pool)?;
+    if has(Role::Listener) {
+        let pace = stream::Pace { round: Duration::from_secs(config.live.round_seconds.max(1)), ..stream::Pace::default() };
+        let (accounts, shutdown) = (accounts.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            stream::run(accounts, pace, shutdown).await;
+            Ok(())
+        });
+    }
     if has(Role::Worker) {
-        let accounts = open::accounts(&config, &pool)?;
-        tasks.spawn(work(pool.clone(), accounts, worker_config(&config.worker, &run.name), shutdown.clone()));
+        tasks.spawn(work(pool.clone(), accounts.clone(), worker_config(&config.worker, &run.name), shutdown.clone()));
     }
     if has(Role::Trigger) {
-        tasks.spawn(triggers(pool.clone(), config.workflows.clone(), workflows, shutdown.clone()));
+        tasks.spawn(triggers(pool.clone(), config.clone(), workflows, shutdown.clone()));
     }
     if has(Role::Projector) {
         match open::projector(&config, &pool)? {
@@ -65,7 +75,9 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         stop.cancel();
     });
     tracing::info!(worker.name = %run.name, "running; Ctrl-C or SIGTERM drains");
-    all(tasks, &shutdown).await.map(|()| ExitCode::SUCCESS)
+    let result = all(tasks, &shutdown).await;
+    accounts.close().await;
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 /// Waits for the end of all; the first that ends takes the others along. Gives the first error.
@@ -94,33 +106,34 @@ pub fn worker_config(config: &config::Worker, name: &str) -> WorkerConfig {
     }
 }
 
-/// Runs jobs until told to stop, then drains and closes the accounts.
+/// Runs jobs until told to stop, then drains.
 pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let result = jobs::worker(pool, accounts.clone(), config).run(shutdown).await;
-    accounts.close().await;
-    Ok(result?)
+    Ok(jobs::worker(pool, accounts, config).run(shutdown).await?)
 }
 
-/// Ticks, and advances runs, each second; a database that is away is waited for, told once.
-pub async fn triggers(
-    pool: PgPool,
-    folder: std::path::PathBuf,
-    mut workflows: Workflows,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+/// Ticks, listens, reconciles and advances runs, twice a second; a database that is away is waited for, told once.
+pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, shutdown: CancellationToken) -> anyhow::Result<()> {
     let (mut last, mut told_files) = (String::new(), String::new());
     let mut every = tokio::time::interval(Duration::from_millis(500));
+    // The first round comes a period after the start: streams and workflows begin before it.
+    let period = Duration::from_secs(config.reconcile.every_seconds.max(1));
+    let mut reconcile = tokio::time::interval(period);
+    reconcile.reset();
+    reconcile.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let round = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            _ = every.tick() => {}
-        }
-        reload(&folder, &mut workflows, &mut told_files);
+            _ = reconcile.tick() => true,
+            _ = every.tick() => false,
+        };
+        reload(&config.workflows, &mut workflows, &mut told_files);
         let result = async {
             for workflow in workflows.values() {
                 trigger::cron::tick(&pool, workflow).await?;
             }
-            workflow::run::advance_all(&pool).await
+            workflow::run::advance_all(&pool).await?;
+            trigger::listener::consume_all(&pool, &workflows).await?;
+            if round { trigger::reconcile::round(&pool).await } else { Ok(0) }
         }
         .await;
         let told = result.err().map_or_else(String::new, |e| crate::error::chain(&e));

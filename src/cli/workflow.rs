@@ -1,5 +1,7 @@
 //! `telekeep workflow`: the files, and the runs they made.
 
+mod show;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -7,8 +9,11 @@ use clap::Subcommand;
 use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
-    record::workflow as table,
-    workflow::{Trigger, run as runs},
+    record::{
+        selection::{self, Selection},
+        workflow as table,
+    },
+    workflow::{Workflow, run as runs, view},
 };
 
 #[derive(Debug, Subcommand)]
@@ -20,13 +25,34 @@ pub enum WorkflowCommand {
     },
     /// Check every file; each fault with file and line
     Validate,
+    /// One workflow: trigger and next ticks, chats it means now, steps, jobs, newest runs and what blocks them
+    Show {
+        name: String,
+        /// Newest runs to show
+        #[arg(long, default_value_t = 10)]
+        runs: i64,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a workflow open no runs; what is open goes on
+    ///
+    /// Events that come meanwhile are kept: at `resume`, each chat that had any gets one run. Ticks that come meanwhile are
+    /// missed ones: at `resume`, the file's `missed` says whether all, the latest or none of them are made up.
+    Pause {
+        name: String,
+        /// Shown wherever the pause is
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let a paused workflow open runs again
+    Resume { name: String },
     /// Start a workflow by hand, for the chats it selects or those given
     Run {
         name: String,
         #[arg(long, allow_negative_numbers = true)]
         chat: Vec<i64>,
     },
-    /// Runs, newest first
+    /// Runs, newest first; a tick that came while a run was open is skipped, a run that waits for a held job is blocked
     Runs {
         name: Option<String>,
         #[arg(long, default_value_t = 20)]
@@ -47,41 +73,63 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
             if json {
                 output::json(&workflows.values().collect::<Vec<_>>())?;
             } else {
+                // Files are listed without a database, too.
+                let paused = match open::record(&config).await {
+                    Ok(pool) => table::paused(&mut *pool.acquire().await?).await?,
+                    Err(_) => Vec::new(),
+                };
                 let rows = workflows.into_values().map(|w| {
-                    let when = match &w.trigger {
-                        Trigger::Manual => "by hand".into(),
-                        Trigger::Cron { schedule, timezone, .. } => format!("{schedule} {timezone}"),
-                        Trigger::Listener(events) => events.join(", "),
-                    };
+                    let paused = if paused.iter().any(|p| p.workflow == w.name) { " (paused)" } else { "" };
+                    let when = show::when(&w) + paused;
                     let steps = w.steps.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" → ");
                     vec![w.name, when, steps, w.description]
                 });
                 output::table(&["name", "trigger", "steps", "description"], rows, "no workflow files");
             }
         }
+        WorkflowCommand::Show { name, runs, json } => {
+            let workflow = named(&config, &name)?;
+            let pool = open::record(&config).await?;
+            let view = view::view(&pool, &workflow, runs).await?;
+            if json { output::json(&view)? } else { show::print(&view, &show::when(&workflow)) }
+        }
+        WorkflowCommand::Pause { name, reason } => {
+            named(&config, &name)?;
+            let pool = open::record(&config).await?;
+            let new = table::pause(&mut *pool.acquire().await?, &name, reason.as_deref()).await?;
+            output::line(&format!(
+                "{name} is {}paused; `telekeep workflow resume {name}` lets it go on",
+                if new { "" } else { "already " }
+            ));
+        }
+        WorkflowCommand::Resume { name } => {
+            // also one whose file is gone
+            let pool = open::record(&config).await?;
+            if !table::resume(&mut *pool.acquire().await?, &name).await? {
+                named(&config, &name)?;
+                output::line(&format!("{name} was not paused"));
+            } else {
+                output::line(&format!("{name} goes on"));
+            }
+        }
         WorkflowCommand::Run { name, chat } => {
-            let workflows = open::workflows(&config)?;
-            let Some(workflow) = workflows.get(&name) else {
-                let known: Vec<_> = workflows.keys().cloned().collect();
-                let known = if known.is_empty() {
-                    format!("{} holds none", config.workflows.display())
-                } else {
-                    format!("known are {}", known.join(", "))
-                };
-                return mistake(format!("there is no workflow {name:?}; {known}"));
-            };
+            let workflow = named(&config, &name)?;
             let pool = open::record(&config).await?;
             let mut tx = pool.begin().await?;
             table::lock_tick(&mut tx, &name).await?;
+            if table::is_paused(&mut tx, &name).await? {
+                return mistake(format!("{name} is paused; `telekeep workflow resume {name}` lets it go on"));
+            }
             let (select, ids) = (&workflow.select, if chat.is_empty() { &workflow.select.chats } else { &chat });
             let kinds: &[String] = if chat.is_empty() { &select.kinds } else { &[] };
             let tags: &[String] = if chat.is_empty() { &select.tags } else { &[] };
-            let chats = table::selected(&mut tx, kinds, ids, tags, None).await?;
+            let selection = Selection { kinds, chats: ids, tags, ..Selection::default() };
+            let chats = selection::selected(&mut tx, &selection, None).await?;
             if chats.is_empty() {
                 return mistake("no watched chat is selected; `telekeep chat watch` adds one");
             }
             let now = table::now(&mut tx).await?;
-            let opened = runs::open(&mut tx, workflow, now, "manual", &chats).await?;
+            let opened = runs::open(&mut tx, &workflow, now, "manual", &chats).await?;
             tx.commit().await?;
             output::line(&format!("{} runs started, {} skipped because one is still open", opened.runs.len(), opened.skipped));
             opened.wake(&pool).await;
@@ -89,15 +137,29 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
         WorkflowCommand::Runs { name, limit, json } => {
             let pool = open::record(&config).await?;
             let rows = table::runs(&mut *pool.acquire().await?, name.as_deref(), limit).await?;
+            let runs = view::with_steps(&pool, rows).await?;
             if json {
-                output::json(&rows)?;
+                output::json(&runs)?;
             } else {
-                let rows = rows
-                    .into_iter()
-                    .map(|r| vec![r.id.to_string(), r.workflow, r.chat_id.to_string(), r.trigger, r.tick.to_rfc3339(), r.state]);
-                output::table(&["run", "workflow", "chat", "trigger", "tick", "state"], rows, "no runs yet");
+                output::table(show::RUNS, runs.iter().map(show::run), "no runs yet");
+                show::blocked(&runs);
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The workflow of this name.
+fn named(config: &Config, name: &str) -> anyhow::Result<Workflow> {
+    let mut workflows = open::workflows(config)?;
+    if let Some(workflow) = workflows.remove(name) {
+        return Ok(workflow);
+    }
+    let known: Vec<_> = workflows.into_keys().collect();
+    let known = if known.is_empty() {
+        format!("{} holds none", config.workflows.display())
+    } else {
+        format!("known are {}", known.join(", "))
+    };
+    mistake(format!("there is no workflow {name:?}; {known}"))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{chat_id, date, date_text, media, service, text};
+use super::{chat_id, date, date_text, link, media, service, text};
 use crate::record::{ChatId, Message, Raw};
 use crate::telegram::tl;
 use tl::enums::{MessageFwdHeader, MessageReactions, MessageReplies, MessageReplyHeader, Peer, Reaction, ReactionCount};
@@ -64,7 +64,8 @@ fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {
         reasons.push("richMessage is not represented".into());
     }
     let edit_date = it.edit_date.and_then(date);
-    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None }, reasons)
+    let links = link::of_body(&body);
+    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links }, reasons)
 }
 
 fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
@@ -83,7 +84,8 @@ fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
     let (service, reason) = service::service(&it.action);
     body.insert("service".into(), Value::Object(service));
     body.insert("media".into(), false.into());
-    let message = Message { chat, id: it.id.into(), date: date(it.date), edit_date: None, body, raw: None };
+    let message =
+        Message { chat, id: it.id.into(), date: date(it.date), edit_date: None, body, raw: None, pts: None, links: Vec::new() };
     (message, reason.into_iter().collect())
 }
 
@@ -142,8 +144,13 @@ fn forward(body: &mut Map<String, Value>, header: &MessageFwdHeader) {
     put(body, "forward_date", date_text(header.date));
 }
 
-/// In a stable order, so that equal counts are equal content.
+/// The `reactions` field. An empty list is told: there are none, which differs from a message that tells nothing of them.
 fn reactions(body: &mut Map<String, Value>, all: &MessageReactions) {
+    body.insert("reactions".into(), reaction_counts(all).into());
+}
+
+/// Reactions as a body has them, in a stable order, so that equal counts are equal content.
+pub fn reaction_counts(all: &MessageReactions) -> Vec<Value> {
     let MessageReactions::Reactions(all) = all;
     let mut counts: Vec<(String, i32)> = all
         .results
@@ -159,8 +166,5 @@ fn reactions(body: &mut Map<String, Value>, all: &MessageReactions) {
         })
         .collect();
     counts.sort();
-    if !counts.is_empty() {
-        let list: Vec<Value> = counts.iter().map(|(reaction, count)| json!({"reaction": reaction, "count": count})).collect();
-        body.insert("reactions".into(), list.into());
-    }
+    counts.iter().map(|(reaction, count)| json!({"reaction": reaction, "count": count})).collect()
 }

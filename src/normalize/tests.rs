@@ -118,6 +118,8 @@ fn a_post_with_all_its_marks() {
     let fact = fact(told);
     assert_eq!((fact.chat, fact.id, fact.raw.is_none()), (ChatId(-1_000_000_000_042), 7, true));
     assert_eq!(fact.edit_date.map(|date| date.timestamp()), Some(1_700_000_100));
+    let links: Vec<&str> = fact.links.iter().map(|link| link.url.as_str()).collect();
+    assert_eq!(links, ["https://t.me/hari", "https://x.org/", "https://y.org/"]);
     let mut body = Value::Object(fact.body);
     body["entities"] = json!(body["entities"].as_array().map(Vec::len));
     assert_json_snapshot!(body, @r#"

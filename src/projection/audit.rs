@@ -18,7 +18,6 @@ pub(super) use pages::Pages;
 use super::{Error, Projector, document, mapping};
 use crate::record::{
     audit::{self as record, Expected, Place},
-    document::{self as rows, message_document_id},
     outbox::{Key, Kind},
 };
 
@@ -190,7 +189,7 @@ impl Projector {
                 }
             }
             let wanted = if options.deep { self.documents(kind, &rows).await? } else { HashMap::new() };
-            let mut rows: HashMap<String, Expected> = rows.into_iter().map(|row| (id_of(kind, &row), row)).collect();
+            let mut rows: HashMap<String, Expected> = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
             // Ids to look at again, with the row's key where there is one.
             let mut again: Vec<(String, Option<Key>)> = Vec::new();
             while let Some(hit) = pages.next_until(until).await? {
@@ -300,26 +299,12 @@ impl Projector {
 
     /// The documents that the index should hold of these rows.
     async fn documents(&self, kind: Kind, expected: &[Expected]) -> Result<HashMap<String, Map<String, Value>>, Error> {
-        let firsts: Vec<i64> = expected.iter().map(|row| row.key1).collect();
-        let documents: Vec<document::Document> = match kind {
-            Kind::Message => {
-                let seconds: Vec<i64> = expected.iter().map(|row| row.key2).collect();
-                rows::messages(&self.pool, &firsts, &seconds).await?.into_iter().filter_map(document::of_message).collect()
-            }
-            Kind::Chat => rows::chats(&self.pool, &firsts).await?.into_iter().map(document::of_chat).collect(),
-            Kind::User => rows::users(&self.pool, &firsts).await?.into_iter().map(document::of_user).collect(),
-        };
-        Ok(documents.into_iter().map(|found| (found.id, found.body)).collect())
+        let keys: Vec<(i64, i64)> = expected.iter().map(|row| (row.key1, row.key2)).collect();
+        let documents = document::of_keys(&self.pool, kind, &keys).await?;
+        Ok(documents.into_values().flatten().map(|found| (found.id, found.body)).collect())
     }
 }
 
 fn key_of(kind: Kind, row: &Expected) -> Key {
     Key { kind, key1: row.key1, key2: row.key2 }
-}
-
-fn id_of(kind: Kind, row: &Expected) -> String {
-    match kind {
-        Kind::Message => message_document_id(row.owner, row.first, row.second),
-        Kind::Chat | Kind::User => row.first.to_string(),
-    }
 }

@@ -1,9 +1,15 @@
-//! Rows of the record → documents of the index. Pure: equal rows give equal documents.
+//! Rows of the record → documents of the index. Equal rows give equal documents.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
+use sqlx::PgPool;
 
 use crate::record::document::{MessageRow, PeerRow, message_document_id};
+use crate::record::outbox::{Key, Kind};
+use crate::record::series::SeriesRow;
+use crate::record::{document as rows, series};
 
 /// Fields that move without a change of the row's content, so that the index keeps them as of the last change.
 pub const AS_OF_LAST_CHANGE: [&str; 3] = ["seen", "first_seen", "last_seen"];
@@ -55,6 +61,42 @@ pub fn of_user(row: PeerRow) -> Document {
     body.insert("content_hash".into(), hex(&row.content_hash).into());
     body.insert("seen".into(), seen(row.first_seen, row.last_seen, row.account, &row.via, row.job));
     Document { id: row.id.to_string(), revision: row.revision, body }
+}
+
+/// The document of a link, a metric, a name or a version.
+pub fn of_series(kind: Kind, row: SeriesRow) -> Document {
+    let mut body = object(Some(row.body));
+    put(&mut body, "chat_id", row.chat_id.map(Value::from));
+    put(&mut body, "message_id", row.message_id.map(Value::from));
+    put(&mut body, "date", row.date.map(time));
+    put(&mut body, "edit_date", row.edit_date.map(time));
+    if kind == Kind::Name {
+        body.insert("first_seen".into(), time(row.first_seen));
+        body.insert("last_seen".into(), time(row.last_seen));
+    }
+    let mut seen = seen(row.first_seen, row.last_seen, row.account, &row.via, row.job);
+    seen["row"] = row.id.into();
+    body.insert("seen".into(), seen);
+    Document { id: row.document_id, revision: row.revision, body }
+}
+
+/// The documents of these keys (all of one kind) by key; a row that has none yet is there with None, one that is gone is not.
+pub async fn of_keys(pool: &PgPool, kind: Kind, keys: &[(i64, i64)]) -> Result<HashMap<Key, Option<Document>>, sqlx::Error> {
+    let firsts: Vec<i64> = keys.iter().map(|key| key.0).collect();
+    let key = |key1, key2| Key { kind, key1, key2 };
+    Ok(match kind {
+        Kind::Message => {
+            let seconds: Vec<i64> = keys.iter().map(|key| key.1).collect();
+            let found = rows::messages(pool, &firsts, &seconds).await?;
+            found.into_iter().map(|row| (key(row.box_id, row.message_id), of_message(row))).collect()
+        }
+        Kind::Chat => rows::chats(pool, &firsts).await?.into_iter().map(|row| (key(row.id, 0), Some(of_chat(row)))).collect(),
+        Kind::User => rows::users(pool, &firsts).await?.into_iter().map(|row| (key(row.id, 0), Some(of_user(row)))).collect(),
+        Kind::Link | Kind::Metric | Kind::Name | Kind::Version => {
+            let found = series::rows(pool, kind, &firsts).await?;
+            found.into_iter().map(|row| (key(row.id, 0), Some(of_series(kind, row)))).collect()
+        }
+    })
 }
 
 /// Whether the index holds what the record says, apart from what moves without a change.

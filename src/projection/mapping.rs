@@ -60,13 +60,22 @@ pub fn properties(kind: Kind, cjk: bool) -> Map<String, Value> {
         Kind::Message => message(cjk),
         Kind::Chat => chat(cjk),
         Kind::User => user(cjk),
+        Kind::Link => link(),
+        Kind::Metric => metric(),
+        Kind::Name => name(cjk),
+        // As message, so that what searches one searches the other.
+        Kind::Version => message(cjk),
     };
     // What the content's hash was when it was projected, in hex.
     fields.insert("content_hash".into(), keyword());
     // Provenance as of the last change.
     fields.insert(
         "seen".into(),
-        json!({ "properties": { "first_at": date(), "last_at": date(), "account": keyword(), "via": keyword(), "job": long() } }),
+        json!({ "properties": {
+            "first_at": date(), "last_at": date(), "account": keyword(), "via": keyword(), "job": long(),
+            // the number of the record's row, by which an audit orders what has no numbers of its own
+            "row": long(),
+        } }),
     );
     fields
 }
@@ -134,16 +143,47 @@ fn user(cjk: bool) -> Map<String, Value> {
     }))
 }
 
+fn link() -> Map<String, Value> {
+    object(json!({
+        "url": told(),
+        // invite, public, mtproxy, onion, web
+        "kind": keyword(),
+        // in lower case
+        "host": told(),
+        // where it occurred, by whom and when
+        "chat_id": long(), "message_id": long(), "user_id": long(), "date": date(),
+    }))
+}
+
+fn metric() -> Map<String, Value> {
+    object(json!({
+        "chat_id": long(), "message_id": long(),
+        // when the counts were told; the moment that they were wanted for is part of the _id
+        "date": date(),
+        "views": long(), "forwards": long(), "reply_count": long(),
+        "reactions": open(json!({ "reaction": keyword(), "count": long() })),
+    }))
+}
+
+fn name(cjk: bool) -> Map<String, Value> {
+    object(json!({
+        // a chat's or user's id, and which of both it is
+        "id": long(), "kind": keyword(),
+        "first_name": text(cjk), "last_name": text(cjk), "title": text(cjk), "username": username(),
+        "first_seen": date(), "last_seen": date(),
+    }))
+}
+
 /// The alias that everything reads and writes.
 pub fn alias(prefix: &str, kind: Kind) -> String {
     format!("{prefix}-{kind}")
 }
 
-/// Makes sure that every kind has its index behind its alias, with all fields of today. Does nothing where that is so. Gives whether
-/// an index is new, and so empty.
-pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<bool, Error> {
+/// Makes sure that every kind has its index behind its alias, with all fields of today. Does nothing where that is so. Gives the kinds
+/// whose index is new, and so empty.
+pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<Vec<Kind>, Error> {
     let cjk = has_cjk(client).await?;
-    let mut created = false;
+    let mut created = Vec::new();
     for kind in Kind::ALL {
         let alias = alias(&settings.prefix, kind);
         if concrete(client, &alias).await?.is_empty() {
@@ -152,7 +192,7 @@ pub async fn prepare(client: &Elasticsearch, settings: &Settings) -> Result<bool
                 Some(version) => point(client, &alias, &format!("{alias}-v{version}")).await?,
                 None => {
                     create(client, settings, kind, &format!("{alias}-v1"), &alias, cjk).await?;
-                    created = true;
+                    created.push(kind);
                     continue;
                 }
             }

@@ -37,11 +37,12 @@ impl std::fmt::Display for Progress {
 
 const PAGE: i64 = 5_000;
 
-/// Enqueues every row of the record for a sink.
+/// Enqueues every row of these kinds for a sink.
 pub(super) async fn enqueue_all(
     pool: &PgPool,
     sink: &str,
     registered: &str,
+    kinds: &[Kind],
     progress: &(impl Fn(Progress) + Sync),
 ) -> Result<i64, Error> {
     while !outbox::older_transactions_are_over(pool, registered).await? {
@@ -49,7 +50,7 @@ pub(super) async fn enqueue_all(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let mut total = 0;
-    for kind in Kind::ALL {
+    for &kind in kinds {
         let mut after = (i64::MIN, i64::MIN);
         while let Some((last, count)) = outbox::enqueue_next(pool, sink, kind, after, PAGE).await? {
             after = last;
@@ -95,7 +96,7 @@ impl Projector {
             }
         }
         let registered = outbox::register(&self.pool, &sink).await?;
-        enqueue_all(&self.pool, &sink, &registered, progress).await?;
+        enqueue_all(&self.pool, &sink, &registered, &Kind::ALL, progress).await?;
         // What is written from here on is as fresh in the new index as in the old one, and moves to the main sink below.
         let enqueued = outbox::now(&self.pool).await?;
         self.drained(&sink, enqueued, cancel, |left| progress(Progress::Left(left))).await?;

@@ -17,10 +17,7 @@ use super::{
     bulk::{self, Outcome, Prepared},
     document,
 };
-use crate::record::{
-    document as rows,
-    outbox::{self, Entry, Key, Kind},
-};
+use crate::record::outbox::{self, Entry, Kind};
 
 /// Idle polls, from the first to the slowest.
 const IDLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
@@ -35,6 +32,8 @@ struct Standing {
     held: BTreeMap<Kind, String>,
     waiting: Option<String>,
     waits: u32,
+    /// The last round brought something to its end.
+    took_some: bool,
 }
 
 impl Projector {
@@ -121,7 +120,12 @@ impl Projector {
             }
             idle = IDLE.0;
             let waiting = self.send_all(sink, entries, in_flight, &mut standing, cancel).await?;
-            standing.waits = if waiting.is_some() { standing.waits + 1 } else { 0 };
+            // A sink that takes some is asked again soon.
+            standing.waits = match (&waiting, standing.took_some) {
+                (None, _) => 0,
+                (Some(_), true) => 1,
+                (Some(_), false) => standing.waits + 1,
+            };
             standing.waiting = waiting;
             if cancel.is_cancelled() {
                 break;
@@ -157,8 +161,10 @@ impl Projector {
             .map(|(kind, batch)| self.send_batch(sink, kind, batch, cancel))
             .buffer_unordered(in_flight.max(1));
         let mut waiting = None;
+        standing.took_some = false;
         while let Some(outcome) = outcomes.next().await {
             let (kind, outcome) = outcome?;
+            standing.took_some |= !outcome.done.is_empty();
             let total = outcome.done.len() + outcome.stale.len() + outcome.refused.len();
             outbox::remove(&self.pool, sink, &outcome.done).await?;
             self.settle_stale(sink, outcome.stale).await?;
@@ -218,29 +224,14 @@ impl Projector {
 
     /// Entries as documents under their rows' present revisions; second, entries of which the index needs to know nothing.
     async fn prepare_batch(&self, kind: Kind, batch: &[Entry]) -> Result<(Vec<Prepared>, Vec<Entry>), Error> {
-        let firsts: Vec<i64> = batch.iter().map(|entry| entry.key.key1).collect();
-        let mut documents: HashMap<Key, Option<document::Document>> = HashMap::with_capacity(batch.len());
-        let key = |key1, key2| Key { kind, key1, key2 };
-        match kind {
-            Kind::Message => {
-                let seconds: Vec<i64> = batch.iter().map(|entry| entry.key.key2).collect();
-                for row in rows::messages(&self.pool, &firsts, &seconds).await? {
-                    documents.insert(key(row.box_id, row.message_id), document::of_message(row));
-                }
-            }
-            Kind::Chat => {
-                for row in rows::chats(&self.pool, &firsts).await? {
-                    documents.insert(key(row.id, 0), Some(document::of_chat(row)));
-                }
-            }
-            Kind::User => {
-                for row in rows::users(&self.pool, &firsts).await? {
-                    documents.insert(key(row.id, 0), Some(document::of_user(row)));
-                }
-            }
-        }
+        let keys: Vec<(i64, i64)> = batch.iter().map(|entry| (entry.key.key1, entry.key.key2)).collect();
+        let mut documents = document::of_keys(&self.pool, kind, &keys).await?;
         let (mut prepared, mut empty) = (Vec::with_capacity(batch.len()), Vec::new());
-        for &entry in batch {
+        for entry in batch.iter().cloned() {
+            if let Some(id) = entry.gone.clone() {
+                prepared.push(Prepared::delete(entry, &id));
+                continue;
+            }
             match documents.remove(&entry.key) {
                 // An entry above its row (a record restored from an older copy) still needs its version.
                 Some(Some(found)) => {
@@ -248,9 +239,12 @@ impl Projector {
                     prepared.push(Prepared::index(entry, &found.id, &found.body)?);
                 }
                 Some(None) => empty.push(entry),
-                // The row is gone. A message's `_id` went with it: an audit finds the document.
-                None if kind == Kind::Message => empty.push(entry),
-                None => prepared.push(Prepared::delete(entry, &entry.key.key1.to_string())),
+                None if matches!(kind, Kind::Chat | Kind::User) => {
+                    let id = entry.key.key1.to_string();
+                    prepared.push(Prepared::delete(entry, &id));
+                }
+                // The row is gone, and the document's `_id` went with it: an audit finds the document.
+                None => empty.push(entry),
             }
         }
         Ok((prepared, empty))
@@ -273,12 +267,12 @@ impl Projector {
             for (entry, version) in of_kind {
                 let revision = now.get(&(entry.key.key1, entry.key.key2)).copied();
                 match (revision, version) {
-                    (Some(revision), Some(version)) if revision >= *version => done.push(*entry),
+                    (Some(revision), Some(version)) if revision >= *version => done.push(entry.clone()),
                     // The index holds what the record never said, or does not tell.
                     (_, version) => {
                         let version = version.map_or_else(|| "a later version".to_owned(), |version| format!("version {version}"));
                         diverged.push((
-                            *entry,
+                            entry.clone(),
                             format!(
                                 "divergence: the index holds {version}, the record has revision {}; run `telekeep audit`",
                                 revision.unwrap_or(0)

@@ -266,6 +266,21 @@ pub async fn reader_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Op
     row.map(|row| Ok(Reader { account: AccountId(row.try_get("id")?), access_hash: row.try_get("access_hash")? })).transpose()
 }
 
+/// An active account that was told more than a minute ago that it cannot read a chat: the one that was told so longest ago.
+pub async fn refused_reader_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Option<Reader>> {
+    let row = sqlx::query(
+        "select a.id, p.access_hash
+           from coverage_access c join account a on a.id = c.account_id
+           left join account_peer p on p.account_id = a.id and p.peer_id = $1
+          where c.chat_id = $1 and not c.readable and a.state = 'active' and c.checked_at < now() - interval '1 minute'
+          order by c.checked_at limit 1",
+    )
+    .bind(chat.0)
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| Ok(Reader { account: AccountId(row.try_get("id")?), access_hash: row.try_get("access_hash")? })).transpose()
+}
+
 /// Lets a method of an account rest from now; an earlier, longer rest stays.
 pub async fn rest(conn: &mut PgConnection, account: AccountId, method: &str, wait: Duration, reason: &str) -> sqlx::Result<()> {
     sqlx::query(

@@ -3,9 +3,10 @@
 
 use sqlx::{AssertSqlSafe, FromRow, PgPool};
 
+use super::kind::Table;
 use super::outbox::{Key, Kind};
 
-/// A place in the order of an audit: (chat, message id) for messages, (id, 0) for chats and users.
+/// A place in the order of an audit: (chat, message id) for messages, (id, 0) for all others.
 pub type Place = (i64, i64);
 
 /// What the record says a sink should hold of one row.
@@ -13,12 +14,12 @@ pub type Place = (i64, i64);
 pub struct Expected {
     pub key1: i64,
     pub key2: i64,
-    /// The chat of a message; the id of a chat or user.
+    /// The chat of a message; the id of anything else.
     pub first: i64,
-    /// The message id; 0 for chats and users.
+    /// The message id; 0 for all others.
     pub second: i64,
-    /// The user id of the box's account; None otherwise.
-    pub owner: Option<i64>,
+    /// The document's `_id`.
+    pub id: String,
     pub revision: i64,
     /// The outbox still has it: a difference says nothing yet.
     pub pending: bool,
@@ -26,50 +27,46 @@ pub struct Expected {
     pub dead: bool,
 }
 
-const MESSAGES: &str = "select m.box_id as key1, m.message_id as key2, m.chat_id as first, m.message_id as second,
-       coalesce(a.user_id, -a.id) as owner, m.revision,
-       exists (select from outbox o where o.sink = $1 and o.kind = 'message' and o.key1 = m.box_id and o.key2 = m.message_id) as pending,
-       exists (select from dead_letter d
-               where d.sink = $1 and d.kind = 'message' and d.key1 = m.box_id and d.key2 = m.message_id) as dead
-     from message m join box b on b.id = m.box_id left join account a on a.id = b.account_id";
-
-fn peers(kind: Kind) -> (String, &'static str) {
-    let (table, id) = if kind == Kind::Chat { ("chat", "chat_id") } else { ("telegram_user", "user_id") };
-    let select = format!(
-        "select t.{id} as key1, 0::bigint as key2, t.{id} as first, 0::bigint as second, null::bigint as owner, t.revision,
-           exists (select from outbox o where o.sink = $1 and o.kind = '{kind}' and o.key1 = t.{id}) as pending,
-           exists (select from dead_letter d where d.sink = $1 and d.kind = '{kind}' and d.key1 = t.{id}) as dead
-         from {table} t"
-    );
-    (select, id)
+/// What a sink ($1) should hold of a kind's rows, to be narrowed by a condition.
+fn select(kind: Kind, join: &str, condition: &str) -> String {
+    let table = kind.table();
+    let place = |column: Option<&str>| column.map_or_else(|| "0::bigint".to_owned(), |column| format!("t.{column}"));
+    let (key1, key2, first, second) = (table.key.0, table.key2(), table.place.0, place(table.place.1));
+    let entered = |list: &str| {
+        format!("exists (select from {list} e where e.sink = $1 and e.kind = '{kind}' and e.key1 = t.{key1} and e.key2 = {key2})")
+    };
+    format!(
+        "select t.{key1} as key1, {key2} as key2, t.{first} as first, {second} as second, {} as id, t.revision,
+            {} as pending, {} as dead
+         from {} {join} where {} and {condition}",
+        table.document_id,
+        entered("outbox"),
+        entered("dead_letter"),
+        table.source(),
+        table.documented,
+    )
 }
 
 /// The end of the next block of rows after a place. None: less than a block is left.
 pub async fn block_end(pool: &PgPool, kind: Kind, after: Place, rows: i64) -> Result<Option<Place>, sqlx::Error> {
-    let statement = match kind {
-        Kind::Message => {
-            "select chat_id, message_id from message where chat_id is not null and (chat_id, message_id) > ($1, $2)
-                          order by chat_id, message_id offset $3 limit 1"
-        }
-        Kind::Chat => "select chat_id, 0::bigint from chat where chat_id > $1 and $2 is not null order by 1 offset $3 limit 1",
-        Kind::User => {
-            "select user_id, 0::bigint from telegram_user where user_id > $1 and $2 is not null order by 1 offset $3 limit 1"
-        }
+    let table = kind.table();
+    let columns = match table.place {
+        (first, Some(second)) => format!("t.{first}, t.{second}"),
+        (first, None) => format!("t.{first}, 0::bigint"),
     };
-    sqlx::query_as(statement).bind(after.0).bind(after.1).bind(rows - 1).fetch_optional(pool).await
+    let statement = format!(
+        "select {columns} from {} t where {} and {} order by {columns} offset $3 limit 1",
+        table.name,
+        table.documented,
+        Table::beyond(table.place, 1)
+    );
+    sqlx::query_as(AssertSqlSafe(statement)).bind(after.0).bind(after.1).bind(rows - 1).fetch_optional(pool).await
 }
 
 /// What the sink should hold after one place and up to another.
 pub async fn expected(pool: &PgPool, sink: &str, kind: Kind, after: Place, until: Place) -> Result<Vec<Expected>, sqlx::Error> {
-    let statement = match kind {
-        Kind::Message => format!(
-            "{MESSAGES} where m.chat_id is not null and (m.chat_id, m.message_id) > ($2, $3) and (m.chat_id, m.message_id) <= ($4, $5)"
-        ),
-        Kind::Chat | Kind::User => {
-            let (select, id) = peers(kind);
-            format!("{select} where t.{id} > $2 and $3 is not null and t.{id} <= $4 and $5 is not null")
-        }
-    };
+    let place = kind.table().place;
+    let statement = select(kind, "", &format!("{} and {}", Table::beyond(place, 2), Table::up_to(place, 4)));
     sqlx::query_as(AssertSqlSafe(statement))
         .bind(sink)
         .bind(after.0)
@@ -84,15 +81,8 @@ pub async fn expected(pool: &PgPool, sink: &str, kind: Kind, after: Place, until
 pub async fn expected_of(pool: &PgPool, sink: &str, kind: Kind, keys: &[(i64, i64)]) -> Result<Vec<Expected>, sqlx::Error> {
     let firsts: Vec<i64> = keys.iter().map(|key| key.0).collect();
     let seconds: Vec<i64> = keys.iter().map(|key| key.1).collect();
-    let statement = match kind {
-        Kind::Message => format!(
-            "{MESSAGES} join unnest($2::bigint[], $3::bigint[]) as k (b, i) on m.box_id = k.b and m.message_id = k.i where m.chat_id is not null"
-        ),
-        Kind::Chat | Kind::User => {
-            let (select, id) = peers(kind);
-            format!("{select} join unnest($2::bigint[], $3::bigint[]) as k (b, i) on t.{id} = k.b")
-        }
-    };
+    let join = format!("join unnest($2::bigint[], $3::bigint[]) as k (key1, key2) on {}", kind.table().is_key());
+    let statement = select(kind, &join, "true");
     sqlx::query_as(AssertSqlSafe(statement)).bind(sink).bind(&firsts).bind(&seconds).fetch_all(pool).await
 }
 
@@ -109,11 +99,8 @@ pub async fn raise(pool: &PgPool, rows: &[(Key, i64)]) -> Result<u64, sqlx::Erro
         let firsts: Vec<i64> = of_kind.iter().map(|(key, _)| key.key1).collect();
         let seconds: Vec<i64> = of_kind.iter().map(|(key, _)| key.key2).collect();
         let versions: Vec<i64> = of_kind.iter().map(|(_, version)| *version).collect();
-        let (table, matches, key1, key2) = match kind {
-            Kind::Message => ("message", "t.box_id = k.key1 and t.message_id = k.key2", "box_id", "t.message_id"),
-            Kind::Chat => ("chat", "t.chat_id = k.key1", "chat_id", "0::bigint"),
-            Kind::User => ("telegram_user", "t.user_id = k.key1", "user_id", "0::bigint"),
-        };
+        let described = kind.table();
+        let (table, matches, key1, key2) = (described.name, described.is_key(), described.key.0, described.key2());
         // Locked in key order, as writers do, against deadlocks.
         let statement = format!(
             "with k as materialized (select * from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as k (key1, key2, version)),

@@ -39,17 +39,19 @@ pub struct BoxRow {
     pub account: Option<AccountId>,
     /// How far updates of this box are committed.
     pub pts: Option<i32>,
+    /// Of an account's box: the newest message id up to which its stream told everything.
+    pub mark: Option<i64>,
 }
 
 /// Locks a box until the transaction ends: all writers of its messages pass here, one at a time.
 pub async fn lock(conn: &mut PgConnection, id: BoxId) -> Result<BoxRow, Error> {
-    let (channel, account, pts): (Option<i64>, Option<i64>, Option<i32>) =
-        sqlx::query_as("select channel_id, account_id, pts from box where id = $1 for no key update")
+    let (channel, account, pts, mark): (Option<i64>, Option<i64>, Option<i32>, Option<i64>) =
+        sqlx::query_as("select channel_id, account_id, pts, mark from box where id = $1 for no key update")
             .bind(id.0)
             .fetch_optional(conn)
             .await?
             .ok_or(Error::UnknownBox(id.0))?;
-    Ok(BoxRow { id, channel: channel.map(ChatId), account: account.map(AccountId), pts })
+    Ok(BoxRow { id, channel: channel.map(ChatId), account: account.map(AccountId), pts, mark })
 }
 
 /// The box's committed pts: the order key of pages that carry none of their own.
@@ -57,8 +59,14 @@ pub async fn pts(conn: &mut PgConnection, id: BoxId) -> Result<Option<i32>, Erro
     Ok(sqlx::query_scalar("select pts from box where id = $1").bind(id.0).fetch_optional(conn).await?.flatten())
 }
 
-/// Moves the box's pts, never back. For the update stream alone: a history page does not tell what came before it.
-pub async fn advance_pts(conn: &mut PgConnection, id: BoxId, pts: i32) -> Result<(), Error> {
-    sqlx::query("update box set pts = greatest(pts, $2) where id = $1").bind(id.0).bind(pts).execute(conn).await?;
+/// Gives a channel's box its first pts, from a description of the channel: its stream goes on from there. One that has a pts keeps it.
+pub async fn start(conn: &mut PgConnection, id: BoxId, pts: i32) -> Result<(), Error> {
+    sqlx::query("update box set pts = $2 where id = $1 and pts is null").bind(id.0).bind(pts).execute(conn).await?;
+    Ok(())
+}
+
+/// Forgets a channel's pts, which its server no longer knows: it is described anew.
+pub async fn forget_pts(conn: &mut PgConnection, channel: ChatId) -> Result<(), Error> {
+    sqlx::query("update box set pts = null where channel_id = $1").bind(channel.0).execute(conn).await?;
     Ok(())
 }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use super::entity::{Table, Told, merge_all};
+use super::name::Bearer;
 use super::outbox::Kind;
 use super::{Chat, ChatId, Error, Observation, Peer, watch};
 
 const CHAT: Table = Table {
     kind: Kind::Chat,
+    bearer: Bearer::Chat,
     read: "select chat_id, type, body from chat where chat_id = any($1)",
     lock: "insert into chat as c (chat_id, type, body, content_hash, account_id, via, job)
         select n.id, coalesce(n.kind, 'group'), n.body, n.hash, $5, $6, $7

@@ -14,11 +14,12 @@ pub fn content_hash(date: Option<DateTime<Utc>>, edit_date: Option<DateTime<Utc>
     for date in [date, edit_date] {
         hash.update(date.map_or(i64::MIN, |date| date.timestamp()).to_be_bytes());
     }
-    object(&mut hash, body);
+    hash_fields(&mut hash, body);
     hash.finalize().to_vec()
 }
 
-fn object(hash: &mut Sha256, map: &Map<String, Value>) {
+/// Feeds fields to a hash in a canonical order.
+pub(super) fn hash_fields(hash: &mut Sha256, map: &Map<String, Value>) {
     let mut keys: Vec<&String> = map.keys().collect();
     keys.sort();
     hash.update(b"{");
@@ -44,7 +45,7 @@ fn value(hash: &mut Sha256, it: &Value) {
             items.iter().for_each(|item| value(hash, item));
             hash.update(b"]");
         }
-        Value::Object(map) => object(hash, map),
+        Value::Object(map) => hash_fields(hash, map),
     }
 }
 
@@ -55,12 +56,13 @@ fn string(hash: &mut Sha256, text: &str) {
     hash.update(text.as_bytes());
 }
 
-/// The message with U+FFFD where a string held NUL, which Postgres' JSON cannot keep.
+/// The message with U+FFFD where a string held NUL, which Postgres cannot keep.
 pub fn without_nul(message: &Message) -> Cow<'_, Message> {
-    if !message.body.values().any(holds_nul) {
+    if !message.body.values().any(holds_nul) && !message.links.iter().any(|link| link.url.contains('\0')) {
         return Cow::Borrowed(message);
     }
     let mut clean = message.clone();
+    clean.links.iter_mut().for_each(|link| link.url = link.url.replace('\0', "\u{fffd}"));
     clean.body.values_mut().for_each(replace_nul);
     Cow::Owned(clean)
 }

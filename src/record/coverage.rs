@@ -135,6 +135,20 @@ pub async fn confirm_top(conn: &mut PgConnection, id: i64, top: i64) -> Result<(
     Ok(())
 }
 
+/// Telegram said that nothing is missing in a box: the tops are what they are.
+pub async fn confirm_tops(conn: &mut PgConnection, held: BoxId) -> Result<(), Error> {
+    sqlx::query("update coverage set top_confirmed_at = now() where id in (select id from coverage where box_id = $1 order by id for update)")
+        .bind(held.0)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The ledger rows of a box, by id.
+pub async fn of_box(conn: &mut PgConnection, held: BoxId) -> Result<Vec<i64>, Error> {
+    Ok(sqlx::query_scalar("select id from coverage where box_id = $1 order by id for update").bind(held.0).fetch_all(conn).await?)
+}
+
 /// The operator's scope: ids below are not wanted.
 pub async fn set_floor(conn: &mut PgConnection, id: i64, floor: i64) -> Result<(), Error> {
     sqlx::query("update coverage set floor = greatest($2, 1) where id = $1").bind(id).bind(floor).execute(conn).await?;

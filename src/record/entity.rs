@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::change::{Change, announce};
 use super::content::{content_hash, replace_nul};
+use super::name::{self, Bearer, Merged};
 use super::outbox::Kind;
 use super::{Error, Observation};
 
@@ -23,6 +24,7 @@ pub(super) struct Told {
 /// The statements of one table.
 pub(super) struct Table {
     pub kind: Kind,
+    pub bearer: Bearer,
     /// $1 ids → (id, kind, body)
     pub read: &'static str,
     /// Inserts what is absent and locks what is there, in key order: → (id, kind, body, content_hash, inserted)
@@ -33,7 +35,7 @@ pub(super) struct Table {
     pub touch: &'static str,
 }
 
-/// Merges what was told; answers the ids that are new or changed.
+/// Merges what was told, with the names that it tells; answers the ids that are new or changed.
 pub(super) async fn merge_all(
     conn: &mut PgConnection,
     table: &Table,
@@ -49,18 +51,23 @@ pub(super) async fn merge_all(
         known.into_iter().map(|(id, kind, body)| (id, (kind, object(body)))).collect();
     // Most of what a page tells is known: that costs one read and no lock.
     let (mut same, mut news) = (Vec::new(), BTreeMap::new());
+    let mut after: BTreeMap<i64, Merged> = BTreeMap::new();
     for (id, told) in told {
         match known.get(&id) {
-            Some((kind, body)) if merged(kind.as_deref(), body, &told) == (kind.clone(), body.clone()) => same.push(id),
+            Some((kind, body)) if merged(kind.as_deref(), body, &told) == (kind.clone(), body.clone()) => {
+                after.insert(id, Merged { body: body.clone(), min: told.min });
+                same.push(id);
+            }
             _ => {
                 news.insert(id, told);
             }
         }
     }
-    let mut changes = store(conn, table, news, seen).await?;
+    let mut changes = store(conn, table, news, seen, &mut after).await?;
     sqlx::query(table.touch).bind(&same).execute(&mut *conn).await?;
     changes.sort();
     announce(conn, table.kind, &changes).await?;
+    name::observe(conn, table.bearer, &after, seen).await?;
     Ok(changes.into_iter().map(|change| change.key1).collect())
 }
 
@@ -69,6 +76,7 @@ async fn store(
     table: &Table,
     news: BTreeMap<i64, Told>,
     seen: &Observation,
+    after: &mut BTreeMap<i64, Merged>,
 ) -> Result<Vec<Change>, Error> {
     if news.is_empty() {
         return Ok(Vec::new());
@@ -77,6 +85,7 @@ async fn store(
     let mut first = Columns::default();
     for (id, told) in &news {
         let (kind, body) = merged(None, &empty, told);
+        after.insert(*id, Merged { body: body.clone(), min: told.min });
         first.push(*id, kind, body);
     }
     let locked: Vec<Locked> = first.bind(sqlx::query_as(table.lock), seen).fetch_all(&mut *conn).await?;
@@ -87,9 +96,11 @@ async fn store(
             changes.push(Change { key1: id, key2: 0, revision: 1 });
             continue;
         }
-        let (after, merged) = merged(kind.as_deref(), &object(body), &news[&id]);
-        if after != kind || content_hash(None, None, &merged) != hash {
-            next.push(id, after, merged);
+        let told = &news[&id];
+        let (became, merged) = merged(kind.as_deref(), &object(body), told);
+        after.insert(id, Merged { body: merged.clone(), min: told.min });
+        if became != kind || content_hash(None, None, &merged) != hash {
+            next.push(id, became, merged);
         }
     }
     if !next.ids.is_empty() {

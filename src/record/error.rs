@@ -17,6 +17,9 @@ pub enum Error {
     /// A box row that a caller still holds is gone.
     #[error("box {0} does not exist")]
     UnknownBox(i64),
+    /// Another stream moved a box's pts: this one goes on from what is stored.
+    #[error("another stream told of the same box meanwhile")]
+    Moved,
     /// DATABASE_URL is no address of a Postgres database.
     #[error("the database address is not valid: expected postgres://USER@HOST:PORT/NAME")]
     Address(#[source] sqlx::Error),

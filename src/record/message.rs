@@ -3,15 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 
 use super::boxes::BoxRow;
 use super::change::{Change, announce};
 use super::content::{spaced, without_nul};
-use super::message_merge::{Effect, Row, delete, merge};
+use super::counts::FieldOrder;
+use super::link::{self, Occurrence};
+use super::message_merge::{Effect, Merged, Row, count, delete, merge};
 use super::outbox::Kind;
-use super::{BoxId, ChatId, Error, Message, Observation};
+use super::version::{self, NewVersion, Teller};
+use super::{BoxId, ChatId, Error, Message, Observation, erase};
+
+pub use super::counts::Counts;
 
 /// What a commit did to the messages' rows; ids ascending.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,13 +29,49 @@ pub struct Written {
     pub unchanged: usize,
 }
 
-/// Merges messages of a locked box into the record. The caller has checked that their chats are watched.
+impl Written {
+    /// Adds what a later commit of the same transaction did.
+    pub fn extend(&mut self, later: Written) {
+        self.new.extend(later.new);
+        self.revised.extend(later.revised);
+        self.unchanged += later.unchanged;
+    }
+}
+
+/// Merges messages of a locked box into the record, with their versions and links. The caller has checked that their chats are watched.
 pub async fn commit(conn: &mut PgConnection, held: &BoxRow, messages: &[Message], seen: &Observation) -> Result<Written, Error> {
     let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
-    let mut batch = Batch::read(conn, held.id, &ids).await?;
+    let chats: Vec<ChatId> = messages.iter().map(|message| message.chat).collect();
+    let mut batch = Batch::read(conn, held, &ids, &chats).await?;
     for message in messages {
         let clean = without_nul(message);
-        batch.apply(message.id, |row| merge(row, clean.as_ref(), seen));
+        batch.apply(message.id, seen, |row, erasing| {
+            let erases = erasing.contains(&row.and_then(|row| row.chat).unwrap_or(message.chat));
+            merge(row, clean.as_ref(), seen, erases)
+        });
+        batch.add_links(clean.as_ref());
+    }
+    batch.write(conn, seen).await
+}
+
+/// Merges what was pushed of messages without their content, in a locked box. An id without a row, or with none but a tombstone, is
+/// passed over; counts make no version.
+pub async fn commit_counts(
+    conn: &mut PgConnection,
+    held: &BoxRow,
+    counts: &[Counts],
+    seen: &Observation,
+) -> Result<Written, Error> {
+    if counts.is_empty() {
+        return Ok(Written::default());
+    }
+    let ids: Vec<i64> = counts.iter().map(|told| told.id).collect();
+    let mut batch = Batch::read(conn, held, &ids, &[]).await?;
+    for told in counts {
+        if let Some(row) = batch.rows.get(&told.id).filter(|row| row.body.is_some()) {
+            let merged = count(row, told, seen);
+            batch.apply(told.id, seen, |_, _| merged);
+        }
     }
     batch.write(conn, seen).await
 }
@@ -42,7 +83,8 @@ pub struct Deletion {
     pub after: Option<DateTime<Utc>>,
 }
 
-/// Marks ids of a locked box as deleted. An id never seen gets a row without content.
+/// Marks ids of a locked box as deleted. An id never seen gets a row without content. Where the chat's watch says so, what was stored is
+/// erased.
 pub async fn commit_deletions(
     conn: &mut PgConnection,
     held: &BoxRow,
@@ -54,18 +96,31 @@ pub async fn commit_deletions(
     }
     let ids: Vec<i64> = deletions.iter().map(|deletion| deletion.id).collect();
     let now: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut *conn).await?;
-    let mut batch = Batch::read(conn, held.id, &ids).await?;
+    let mut batch = Batch::read(conn, held, &ids, &[]).await?;
     for deletion in deletions {
-        batch.apply(deletion.id, |row| delete(row, held.channel, now, deletion.after, seen));
+        batch.apply(deletion.id, seen, |row, erasing| {
+            let erases = row.and_then(|row| row.chat).or(held.channel).is_some_and(|chat| erasing.contains(&chat));
+            delete(row, held.channel, now, deletion.after, seen, erases)
+        });
     }
-    batch.write(conn, seen).await
+    let erased: BTreeSet<i64> = ids.into_iter().filter(|id| batch.rows[id].erased).collect();
+    let erased: Vec<(i64, i64)> = erased.into_iter().map(|id| (id, batch.rows[&id].revision)).collect();
+    let written = batch.write(conn, seen).await?;
+    erase::remove(conn, held, &erased).await?;
+    Ok(written)
 }
 
 /// Rows under their lock, with what was done to them.
-struct Batch {
-    held: BoxId,
+struct Batch<'a> {
+    held: &'a BoxRow,
+    /// Chats of these rows whose watch says that a deletion erases.
+    erasing: Vec<ChatId>,
     rows: BTreeMap<i64, Row>,
+    /// Who told what the rows held before.
+    tellers: BTreeMap<i64, Teller>,
     effects: BTreeMap<i64, Effect>,
+    versions: Vec<NewVersion>,
+    links: Vec<Occurrence>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -83,30 +138,77 @@ struct Stored {
     raw: Option<Vec<u8>>,
     raw_reason: Option<String>,
     imported: bool,
+    field_pts: Option<sqlx::types::Json<FieldOrder>>,
+    version_pts: Option<i32>,
+    other_pts: Option<i32>,
+    erased: bool,
+    account_id: Option<i64>,
+    via: String,
+    job: Option<i64>,
 }
 
-impl Batch {
-    async fn read(conn: &mut PgConnection, held: BoxId, ids: &[i64]) -> Result<Self, Error> {
+impl<'a> Batch<'a> {
+    async fn read(conn: &mut PgConnection, held: &'a BoxRow, ids: &[i64], chats: &[ChatId]) -> Result<Self, Error> {
         let ids: Vec<i64> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         let stored: Vec<Stored> = sqlx::query_as(
             "select message_id, chat_id, date, edit_date, body, content_hash, revision, order_pts, deleted_at, deleted_after,
-                raw, raw_reason, via = 'import' and order_pts is null as imported
+                raw, raw_reason, via = 'import' and order_pts is null as imported, field_pts, version_pts, other_pts, erased,
+                account_id, via, job
             from message where box_id = $1 and message_id = any($2) order by message_id for update",
         )
-        .bind(held.0)
+        .bind(held.id.0)
         .bind(&ids)
-        .fetch_all(conn)
+        .fetch_all(&mut *conn)
         .await?;
-        let rows = stored.into_iter().map(|stored| (stored.message_id, stored.into_row())).collect();
-        Ok(Self { held, rows, effects: BTreeMap::new() })
+        let mut batch = Self {
+            held,
+            erasing: Vec::new(),
+            rows: BTreeMap::new(),
+            tellers: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            versions: Vec::new(),
+            links: Vec::new(),
+        };
+        for row in stored {
+            let teller = Teller { account: row.account_id, via: row.via.clone(), job: row.job };
+            batch.tellers.insert(row.message_id, teller);
+            batch.rows.insert(row.message_id, row.into_row());
+        }
+        let of_rows = batch.rows.values().filter_map(|row| row.chat);
+        let chats: BTreeSet<ChatId> = of_rows.chain(held.channel).chain(chats.iter().copied()).collect();
+        batch.erasing = erase::erasing(conn, &chats.into_iter().collect::<Vec<_>>()).await?;
+        Ok(batch)
     }
 
     /// Later facts of one call build on earlier ones of it.
-    fn apply(&mut self, id: i64, change: impl FnOnce(Option<&Row>) -> super::message_merge::Merged) {
-        let merged = change(self.rows.get(&id));
-        self.rows.insert(id, merged.row);
-        let effect = self.effects.entry(id).or_insert(Effect::Nothing);
-        *effect = (*effect).max(merged.effect);
+    fn apply(&mut self, id: i64, seen: &Observation, change: impl FnOnce(Option<&Row>, &[ChatId]) -> Merged) {
+        let Merged { row, effect, versions } = change(self.rows.get(&id), &self.erasing);
+        let now = Teller { account: Some(seen.account.0), via: seen.via.as_str().to_owned(), job: seen.job };
+        let touched = self.effects.get(&id).is_some_and(|effect| *effect >= Effect::Revised);
+        for stood in versions {
+            let before = self.tellers.get(&id).filter(|_| stood.from_row && !touched);
+            let teller = before.unwrap_or(&now).clone();
+            let chat = row.chat.map_or(0, |chat| chat.0);
+            self.versions.push(NewVersion { message_id: id, chat, revision: row.revision, stood, teller });
+        }
+        self.rows.insert(id, row);
+        let known = self.effects.entry(id).or_insert(Effect::Nothing);
+        *known = (*known).max(effect);
+    }
+
+    /// Links of a message that was applied, whether it was the newest or not: they occurred.
+    fn add_links(&mut self, message: &Message) {
+        let Some(row) = self.rows.get(&message.id).filter(|row| !row.erased) else { return };
+        for link in &message.links {
+            self.links.push(Occurrence {
+                message_id: message.id,
+                chat: message.chat.0,
+                revision: row.revision,
+                user_id: message.body.get("from_user_id").and_then(Value::as_i64),
+                date: message.date,
+                link: link.clone(),
+            });
+        }
     }
 
     async fn write(self, conn: &mut PgConnection, seen: &Observation) -> Result<Written, Error> {
@@ -120,32 +222,53 @@ impl Batch {
                 Effect::New => written.new.push(id),
                 Effect::Revised => written.revised.push(id),
                 Effect::Advanced | Effect::Nothing => {
-                    unchanged.push(id);
+                    unchanged.push((id, row));
                     continue;
                 }
             }
             columns.push(id, row);
             // Without a chat there is no document yet.
             if row.chat.is_some() {
-                changes.push(Change { key1: self.held.0, key2: id, revision: row.revision });
+                changes.push(Change { key1: self.held.id.0, key2: id, revision: row.revision });
             }
         }
         written.unchanged = unchanged.len();
-        columns.upsert(conn, self.held, seen).await?;
-        if !unchanged.is_empty() {
-            sqlx::query(
-                "update message set last_seen = now(), order_pts = greatest(order_pts, $3)
-                where box_id = $1 and message_id = any($2)",
-            )
-            .bind(self.held.0)
-            .bind(&unchanged)
-            .bind(seen.pts)
-            .execute(&mut *conn)
-            .await?;
-        }
+        columns.upsert(conn, self.held.id, seen).await?;
+        advance(conn, self.held.id, &unchanged).await?;
         announce(conn, Kind::Message, &changes).await?;
+        version::keep(conn, self.held, self.versions).await?;
+        link::insert(conn, self.held, &self.links, seen).await?;
         Ok(written)
     }
+}
+
+/// Stores that rows were seen again, with their order keys.
+async fn advance(conn: &mut PgConnection, held: BoxId, rows: &[(i64, &Row)]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update message m set last_seen = now(), order_pts = n.pts, field_pts = n.fields, version_pts = n.version,
+            other_pts = n.other, erased = n.erased
+        from unnest($2::bigint[], $3::int[], $4::jsonb[], $5::int[], $6::int[], $7::boolean[])
+            n (id, pts, fields, version, other, erased)
+        where m.box_id = $1 and m.message_id = n.id",
+    )
+    .bind(held.0)
+    .bind(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.order_pts).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| field_pts(row)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.version_pts).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.other_pts).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, row)| row.erased).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Most rows have none.
+fn field_pts(row: &Row) -> Option<Value> {
+    (!row.field_pts.is_empty()).then(|| json!(row.field_pts))
 }
 
 impl Stored {
@@ -167,6 +290,10 @@ impl Stored {
             raw: self.raw,
             raw_reason: self.raw_reason,
             imported: self.imported,
+            field_pts: self.field_pts.map(|fields| fields.0).unwrap_or_default(),
+            version_pts: self.version_pts,
+            other_pts: self.other_pts,
+            erased: self.erased,
         }
     }
 }
@@ -187,6 +314,10 @@ struct Columns {
     raws: Vec<Option<Vec<u8>>>,
     reasons: Vec<Option<String>>,
     texts: Vec<Option<String>>,
+    fields: Vec<Option<Value>>,
+    versions: Vec<Option<i32>>,
+    others: Vec<Option<i32>>,
+    erased: Vec<bool>,
 }
 
 impl Columns {
@@ -204,6 +335,10 @@ impl Columns {
         self.raws.push(row.raw.clone());
         self.reasons.push(row.raw_reason.clone());
         self.texts.push(row.body.as_ref().and_then(searchable));
+        self.fields.push(field_pts(row));
+        self.versions.push(row.version_pts);
+        self.others.push(row.other_pts);
+        self.erased.push(row.erased);
     }
 
     async fn upsert(self, conn: &mut PgConnection, held: BoxId, seen: &Observation) -> Result<(), Error> {
@@ -212,19 +347,24 @@ impl Columns {
         }
         sqlx::query(
             "insert into message as m (box_id, message_id, chat_id, date, edit_date, body, content_hash, revision, order_pts,
-                deleted_at, deleted_after, raw, raw_reason, search, account_id, via, job)
+                deleted_at, deleted_after, raw, raw_reason, search, account_id, via, job, field_pts, version_pts, other_pts, erased)
             select $1, n.id, n.chat, n.date, n.edit_date, n.body, n.hash, n.revision, n.pts,
-                n.deleted_at, n.deleted_after, n.raw, n.reason, to_tsvector('simple', n.text), $15, $16, $17
+                n.deleted_at, n.deleted_after, n.raw, n.reason, to_tsvector('simple', n.text), $15, $16, $17,
+                n.fields, n.version, n.other, n.erased
             from unnest($2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::jsonb[], $7::bytea[], $8::bigint[],
-                $9::int[], $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::text[], $14::text[])
-                n (id, chat, date, edit_date, body, hash, revision, pts, deleted_at, deleted_after, raw, reason, text)
+                $9::int[], $10::timestamptz[], $11::timestamptz[], $12::bytea[], $13::text[], $14::text[],
+                $18::jsonb[], $19::int[], $20::int[], $21::boolean[])
+                n (id, chat, date, edit_date, body, hash, revision, pts, deleted_at, deleted_after, raw, reason, text,
+                    fields, version, other, erased)
             on conflict (box_id, message_id) do update set
                 chat_id = excluded.chat_id, date = excluded.date, edit_date = excluded.edit_date, body = excluded.body,
                 content_hash = excluded.content_hash, revision = excluded.revision, order_pts = excluded.order_pts,
                 received_at = case when m.content_hash is distinct from excluded.content_hash then now() else m.received_at end,
                 deleted_at = excluded.deleted_at, deleted_after = excluded.deleted_after, raw = excluded.raw,
                 raw_reason = excluded.raw_reason, search = excluded.search, last_seen = now(),
-                account_id = excluded.account_id, via = excluded.via, job = excluded.job",
+                account_id = excluded.account_id, via = excluded.via, job = excluded.job,
+                field_pts = excluded.field_pts, version_pts = excluded.version_pts, other_pts = excluded.other_pts,
+                erased = excluded.erased",
         )
         .bind(held.0)
         .bind(self.ids)
@@ -243,6 +383,10 @@ impl Columns {
         .bind(seen.account.0)
         .bind(seen.via.as_str())
         .bind(seen.job)
+        .bind(self.fields)
+        .bind(self.versions)
+        .bind(self.others)
+        .bind(self.erased)
         .execute(conn)
         .await?;
         Ok(())

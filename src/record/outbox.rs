@@ -4,44 +4,13 @@
 //! to `dead_letter` in the same statement. Writers upsert entries with the rows they change; nothing here knows what a sink is.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Row, postgres::PgRow};
 
-/// The kinds of documents that are projected, in the order of their names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    Chat,
-    Message,
-    User,
-}
+pub use super::kind::Kind;
+use super::kind::Table;
 
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 3] = [Kind::Chat, Kind::Message, Kind::User];
-
-    /// The name in tables, indices and output.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Kind::Chat => "chat",
-            Kind::Message => "message",
-            Kind::User => "user",
-        }
-    }
-
-    /// The kind of that name.
-    pub fn parse(name: &str) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
-
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A document's key: message = (box, message id); chat and user = (id, 0).
+/// A document's key: message = (box, message id); all others = (id, 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Key {
     pub kind: Kind,
@@ -50,10 +19,12 @@ pub struct Key {
 }
 
 /// One thing that a sink has still to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub key: Key,
     pub revision: i64,
+    /// The `_id` of a document that must be gone, since its row went.
+    pub gone: Option<String>,
 }
 
 /// A place that documents go to.
@@ -73,8 +44,9 @@ pub struct DeadLetter {
     pub kind: Kind,
     pub key1: i64,
     pub key2: i64,
-    /// The chat of a message.
+    /// The chat and the message that the document is, or hangs on.
     pub chat_id: Option<i64>,
+    pub message_id: Option<i64>,
     pub revision: i64,
     pub reason: String,
     pub created_at: DateTime<Utc>,
@@ -164,7 +136,7 @@ pub async fn take(pool: &PgPool, sink: &str, after: Option<Key>, held: &[Kind], 
     let after = after.map_or(("", 0, 0), |key| (key.kind.as_str(), key.key1, key.key2));
     let held: Vec<&str> = held.iter().map(|kind| kind.as_str()).collect();
     let rows = sqlx::query(
-        "select kind, key1, key2, revision from outbox
+        "select kind, key1, key2, revision, gone from outbox
          where sink = $1 and (kind, key1, key2) > ($2, $3, $4) and kind <> all ($5)
          order by kind, key1, key2 limit $6",
     )
@@ -176,7 +148,7 @@ pub async fn take(pool: &PgPool, sink: &str, after: Option<Key>, held: &[Kind], 
     .bind(limit)
     .fetch_all(pool)
     .await?;
-    rows.iter().map(|row| Ok(Entry { key: key_of(row)?, revision: row.try_get("revision")? })).collect()
+    rows.iter().map(|row| Ok(Entry { key: key_of(row)?, revision: row.try_get("revision")?, gone: row.try_get("gone")? })).collect()
 }
 
 /// Removes entries that the sink has acknowledged, each with the revision that was sent: a newer entry stays. Dead letters of the
@@ -213,11 +185,11 @@ pub async fn bury(pool: &PgPool, sink: &str, refused: &[(Entry, String)]) -> Res
             delete from outbox o
             using unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) as s (kind, key1, key2, revision, reason)
             where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision
-            returning o.kind, o.key1, o.key2, s.revision, s.reason)
-         insert into dead_letter (sink, kind, key1, key2, revision, reason)
-         select $1, kind, key1, key2, revision, reason from refused
+            returning o.kind, o.key1, o.key2, s.revision, s.reason, o.gone)
+         insert into dead_letter (sink, kind, key1, key2, revision, reason, gone)
+         select $1, kind, key1, key2, revision, reason, gone from refused
          on conflict (sink, kind, key1, key2)
-         do update set revision = excluded.revision, reason = excluded.reason, created_at = now()",
+         do update set revision = excluded.revision, reason = excluded.reason, gone = excluded.gone, created_at = now()",
     )
     .bind(sink)
     .bind(&kinds)
@@ -257,17 +229,10 @@ pub async fn enqueue_next(
     after: (i64, i64),
     limit: i64,
 ) -> Result<Option<((i64, i64), i64)>, sqlx::Error> {
-    let (table, key1, key2) = match kind {
-        Kind::Chat => ("chat", "chat_id", "0::bigint"),
-        Kind::Message => ("message", "box_id", "message_id"),
-        Kind::User => ("telegram_user", "user_id", "0::bigint"),
-    };
-    let condition = match kind {
-        Kind::Message => "(box_id, message_id) > ($3, $4)".to_owned(),
-        Kind::Chat | Kind::User => format!("{key1} > $3 and $4 is not null"),
-    };
+    let table = kind.table();
+    let (name, key1, key2, beyond) = (table.name, table.key.0, table.key2(), Table::beyond(table.key, 3));
     let statement = format!(
-        "with page as (select {key1} as key1, {key2} as key2, revision from {table} where {condition} order by 1, 2 limit $5),
+        "with page as (select t.{key1} as key1, {key2} as key2, t.revision from {name} t where {beyond} order by 1, 2 limit $5),
               entered as (
                 insert into outbox (sink, kind, key1, key2, revision) select $1, $2, key1, key2, revision from page
                 on conflict (sink, kind, key1, key2) do update set revision = greatest(outbox.revision, excluded.revision))
@@ -290,8 +255,9 @@ pub async fn merge_into(pool: &PgPool, sink: &str, heir: &str) -> Result<(), sql
     // Writers read `sink` and write `outbox` in one statement: past this lock they no longer see the sink that goes.
     sqlx::query("lock table outbox in share row exclusive mode").execute(&mut *tx).await?;
     sqlx::query(
-        "insert into outbox (sink, kind, key1, key2, revision) select $2, kind, key1, key2, revision from outbox where sink = $1
-         on conflict (sink, kind, key1, key2) do update set revision = greatest(outbox.revision, excluded.revision)",
+        "insert into outbox (sink, kind, key1, key2, revision, gone) select $2, kind, key1, key2, revision, gone from outbox where sink = $1
+         on conflict (sink, kind, key1, key2)
+         do update set revision = greatest(outbox.revision, excluded.revision), gone = coalesce(outbox.gone, excluded.gone)",
     )
     .bind(sink)
     .bind(heir)
@@ -300,8 +266,8 @@ pub async fn merge_into(pool: &PgPool, sink: &str, heir: &str) -> Result<(), sql
     // What the heir's old index refused says nothing of the new one.
     sqlx::query("delete from dead_letter where sink = $1").bind(heir).execute(&mut *tx).await?;
     sqlx::query(
-        "insert into dead_letter (sink, kind, key1, key2, revision, reason, created_at)
-         select $2, kind, key1, key2, revision, reason, created_at from dead_letter where sink = $1",
+        "insert into dead_letter (sink, kind, key1, key2, revision, reason, created_at, gone)
+         select $2, kind, key1, key2, revision, reason, created_at, gone from dead_letter where sink = $1",
     )
     .bind(sink)
     .bind(heir)
@@ -317,14 +283,25 @@ pub async fn merge_into(pool: &PgPool, sink: &str, heir: &str) -> Result<(), sql
 
 /// Dead letters, oldest first.
 pub async fn dead_letters(pool: &PgPool, limit: i64) -> Result<Vec<DeadLetter>, sqlx::Error> {
-    let rows = sqlx::query(
-        "select d.sink, d.kind, d.key1, d.key2, d.revision, d.reason, d.created_at, m.chat_id
-         from dead_letter d left join message m on d.kind = 'message' and m.box_id = d.key1 and m.message_id = d.key2
+    let places: Vec<String> = Kind::ALL
+        .into_iter()
+        .filter(|kind| kind.table().boxed)
+        .map(|kind| {
+            let table = kind.table();
+            let (first, second) = (table.key.0, table.key2());
+            format!(
+                "select t.chat_id, t.message_id from {} t where d.kind = '{kind}' and t.{first} = d.key1 and {second} = d.key2",
+                table.name
+            )
+        })
+        .collect();
+    let statement = format!(
+        "select d.sink, d.kind, d.key1, d.key2, d.revision, d.reason, d.created_at, p.chat_id, p.message_id
+         from dead_letter d left join lateral ({}) p on true
          order by d.created_at, d.sink, d.kind, d.key1, d.key2 limit $1",
-    )
-    .bind(limit)
-    .fetch_all(pool)
-    .await?;
+        places.join(" union all ")
+    );
+    let rows = sqlx::query(AssertSqlSafe(statement)).bind(limit).fetch_all(pool).await?;
     rows.iter()
         .map(|row| {
             let key = key_of(row)?;
@@ -334,6 +311,7 @@ pub async fn dead_letters(pool: &PgPool, limit: i64) -> Result<Vec<DeadLetter>, 
                 key1: key.key1,
                 key2: key.key2,
                 chat_id: row.try_get("chat_id")?,
+                message_id: row.try_get("message_id")?,
                 revision: row.try_get("revision")?,
                 reason: row.try_get("reason")?,
                 created_at: row.try_get("created_at")?,
@@ -346,10 +324,11 @@ pub async fn dead_letters(pool: &PgPool, limit: i64) -> Result<Vec<DeadLetter>, 
 pub async fn retry_dead_letters(pool: &PgPool, kind: Option<Kind>) -> Result<u64, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let done = sqlx::query(
-        "with back as (delete from dead_letter where $1::text is null or kind = $1 returning sink, kind, key1, key2, revision)
-         insert into outbox (sink, kind, key1, key2, revision) select sink, kind, key1, key2, revision from back
+        "with back as (delete from dead_letter where $1::text is null or kind = $1 returning sink, kind, key1, key2, revision, gone)
+         insert into outbox (sink, kind, key1, key2, revision, gone) select sink, kind, key1, key2, revision, gone from back
          order by sink, kind, key1, key2
-         on conflict (sink, kind, key1, key2) do update set revision = greatest(outbox.revision, excluded.revision)",
+         on conflict (sink, kind, key1, key2)
+         do update set revision = greatest(outbox.revision, excluded.revision), gone = coalesce(outbox.gone, excluded.gone)",
     )
     .bind(kind.map(Kind::as_str))
     .execute(&mut *tx)

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 
 use super::entity::{Table, Told, merge_all};
+use super::name::Bearer;
 use super::outbox::Kind;
 use super::{Error, Observation, Peer, User};
 
 const USER: Table = Table {
     kind: Kind::User,
+    bearer: Bearer::User,
     read: "select user_id, null::text, body from telegram_user where user_id = any($1)",
     lock: "insert into telegram_user as u (user_id, body, content_hash, account_id, via, job)
         select n.id, n.body, n.hash, $5, $6, $7
@@ -40,6 +42,17 @@ pub async fn merge_users(conn: &mut PgConnection, users: &[User], seen: &Observa
         }
     }
     merge_all(conn, &USER, told, seen).await
+}
+
+/// Those of these users that the record knows.
+pub async fn known(conn: &mut PgConnection, users: &[User]) -> Result<Vec<User>, Error> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<i64> = users.iter().map(|user| user.id).collect();
+    let known: Vec<i64> =
+        sqlx::query_scalar("select user_id from telegram_user where user_id = any($1)").bind(ids).fetch_all(conn).await?;
+    Ok(users.iter().filter(|user| known.contains(&user.id)).cloned().collect())
 }
 
 /// What the account that saw these users needs to address them; `min` hashes are not kept.

@@ -6,6 +6,26 @@ use sqlx::PgConnection;
 
 use super::{AccountId, ChatId, Error};
 
+/// What a deletion on Telegram does to the content here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDelete {
+    /// The message is marked as deleted; its content and its versions stay
+    Keep,
+    /// Content, versions and links go from record and index; a tombstone stays
+    Erase,
+}
+
+impl OnDelete {
+    /// The name in the record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnDelete::Keep => "keep",
+            OnDelete::Erase => "erase",
+        }
+    }
+}
+
 /// A wish to watch a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewWatch {
@@ -17,11 +37,13 @@ pub struct NewWatch {
     pub since: Option<DateTime<Utc>>,
     /// The account that reads it.
     pub reader: Option<AccountId>,
+    /// From now on; what was deleted before stays as it is. None: as before, at first keep.
+    pub on_delete: Option<OnDelete>,
 }
 
 impl NewWatch {
     pub fn new(chat: ChatId) -> Self {
-        Self { chat, purpose: None, tags: Vec::new(), since: None, reader: None }
+        Self { chat, purpose: None, tags: Vec::new(), since: None, reader: None, on_delete: None }
     }
 }
 
@@ -39,13 +61,15 @@ pub struct Watch {
     pub since: Option<DateTime<Utc>>,
     pub reader_id: Option<i64>,
     pub reader: Option<String>,
+    /// keep or erase
+    pub on_delete: String,
     pub created_at: DateTime<Utc>,
 }
 
 const LIST: &str = "select w.chat_id, c.type as kind,
         coalesce(c.body->>'title', nullif(concat_ws(' ', u.body->>'first_name', u.body->>'last_name'), '')) as title,
         coalesce(c.body->>'username', u.body->>'username') as username,
-        w.purpose, w.tags, w.since, w.reader_id, a.label as reader, w.created_at
+        w.purpose, w.tags, w.since, w.reader_id, a.label as reader, w.on_delete, w.created_at
     from watch w
     left join chat c using (chat_id)
     left join telegram_user u on u.user_id = w.chat_id
@@ -60,12 +84,13 @@ pub async fn watch(conn: &mut PgConnection, wish: &NewWatch) -> Result<bool, Err
         return Err(Error::PurposeRequired(wish.chat));
     }
     let new = sqlx::query_scalar(
-        "insert into watch (chat_id, purpose, tags, since, reader_id) values ($1, $2, $3, $4, $5)
+        "insert into watch (chat_id, purpose, tags, since, reader_id, on_delete) values ($1, $2, $3, $4, $5, coalesce($6, 'keep'))
         on conflict (chat_id) do update set
             purpose = coalesce(excluded.purpose, watch.purpose),
             tags = case when excluded.tags = '{}' then watch.tags else excluded.tags end,
             since = coalesce(excluded.since, watch.since),
-            reader_id = coalesce(excluded.reader_id, watch.reader_id)
+            reader_id = coalesce(excluded.reader_id, watch.reader_id),
+            on_delete = coalesce($6, watch.on_delete)
         returning xmax = 0",
     )
     .bind(wish.chat.0)
@@ -73,9 +98,23 @@ pub async fn watch(conn: &mut PgConnection, wish: &NewWatch) -> Result<bool, Err
     .bind(&wish.tags)
     .bind(wish.since)
     .bind(wish.reader.map(|reader| reader.0))
+    .bind(wish.on_delete.map(OnDelete::as_str))
     .fetch_one(conn)
     .await?;
     Ok(new)
+}
+
+/// A watched basic group became a supergroup: the watch goes on there, in the same terms. Answers whether that is new.
+pub async fn go_on(conn: &mut PgConnection, from: ChatId, to: ChatId) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "insert into watch (chat_id, purpose, tags, since, reader_id, on_delete)
+        select $2, purpose, tags, since, reader_id, on_delete from watch where chat_id = $1 on conflict (chat_id) do nothing",
+    )
+    .bind(from.0)
+    .bind(to.0)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Stops watching. What was collected stays. Answers whether the chat was watched.

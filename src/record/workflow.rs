@@ -1,4 +1,6 @@
-//! Tables workflow_run, workflow_step, step_job, workflow_tick: which runs exist and how far each has come.
+//! Tables workflow_run, workflow_step, step_job, workflow_tick, workflow_pause: which runs exist and how far each has come.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -19,7 +21,7 @@ pub enum Started {
 }
 
 /// One step of a run.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
 pub struct StepRow {
     pub step: String,
     /// waiting, running, done, failed, skipped
@@ -38,6 +40,7 @@ pub struct RunRow {
     pub tick: DateTime<Utc>,
     pub chat_id: i64,
     pub trigger: String,
+    /// running, done, failed, skipped (a run was still open); shown as blocked where a held job keeps it from going on
     pub state: String,
     pub created_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
@@ -54,40 +57,15 @@ pub async fn lock_tick(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<
     sqlx::query_scalar("select last_tick from workflow_tick where workflow = $1 for update").bind(workflow).fetch_one(conn).await
 }
 
+/// A workflow's last tick; none if it never had one.
+pub async fn last_tick(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar("select last_tick from workflow_tick where workflow = $1").bind(workflow).fetch_optional(conn).await
+}
+
 /// Notes that ticks up to this one had their runs.
 pub async fn set_tick(conn: &mut PgConnection, workflow: &str, tick: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query("update workflow_tick set last_tick = $2 where workflow = $1").bind(workflow).bind(tick).execute(conn).await?;
     Ok(())
-}
-
-/// The watched chats that a selection means; empty lists mean all.
-///
-/// `incomplete_since`: only those with unsettled or stale ids, or a top not confirmed since.
-pub async fn selected(
-    conn: &mut PgConnection,
-    kinds: &[String],
-    chats: &[i64],
-    tags: &[String],
-    incomplete_since: Option<DateTime<Utc>>,
-) -> sqlx::Result<Vec<ChatId>> {
-    let ids: Vec<i64> = sqlx::query_scalar(
-        "select w.chat_id from watch w left join chat c using (chat_id)
-         where (cardinality($1::text[]) = 0 or c.type = any($1) or c.type is null)
-           and (cardinality($2::bigint[]) = 0 or w.chat_id = any($2))
-           and (cardinality($3::text[]) = 0 or w.tags && $3)
-           and ($4::timestamptz is null or not exists (select from coverage v where v.chat_id = w.chat_id)
-                or exists (select from coverage v where v.chat_id = w.chat_id and (
-                    v.top_confirmed_at is null or v.top_confirmed_at < $4 or not isempty(v.stale)
-                    or (v.top >= v.floor and not isempty(int8multirange(int8range(v.floor, v.top, '[]')) - v.settled)))))
-         order by w.chat_id",
-    )
-    .bind(kinds)
-    .bind(chats)
-    .bind(tags)
-    .bind(incomplete_since)
-    .fetch_all(conn)
-    .await?;
-    Ok(ids.into_iter().map(ChatId).collect())
 }
 
 /// Opens a run with its steps waiting; exactly one for (workflow, tick, chat). The caller holds `lock_tick`.
@@ -137,14 +115,62 @@ pub async fn lock_run(conn: &mut PgConnection, run: i64) -> sqlx::Result<Option<
 
 /// The steps of a run, with the count of their jobs.
 pub async fn steps(conn: &mut PgConnection, run: i64) -> sqlx::Result<Vec<StepRow>> {
-    sqlx::query_as(
-        "select s.step, s.state,
+    Ok(steps_of(conn, &[run]).await?.remove(&run).unwrap_or_default())
+}
+
+/// The steps of these runs, by run.
+pub async fn steps_of(conn: &mut PgConnection, runs: &[i64]) -> sqlx::Result<BTreeMap<i64, Vec<StepRow>>> {
+    let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
+        "select s.run_id, s.step, s.state,
                 count(j.job_id) filter (where j.outcome is null) as unfinished,
                 count(j.job_id) filter (where j.outcome <> 'done') as failed
          from workflow_step s left join step_job j on j.run_id = s.run_id and j.step = s.step
-         where s.run_id = $1 group by s.step, s.state",
+         where s.run_id = any($1) group by s.run_id, s.step, s.state order by s.run_id, s.step",
     )
-    .bind(run)
+    .bind(runs)
+    .fetch_all(conn)
+    .await?;
+    let mut steps: BTreeMap<i64, Vec<StepRow>> = BTreeMap::new();
+    for (run, step, state, unfinished, failed) in rows {
+        steps.entry(run).or_default().push(StepRow { step, state, unfinished, failed });
+    }
+    Ok(steps)
+}
+
+/// A job that a run waits for.
+#[derive(Debug, Clone, FromRow)]
+pub struct Unfinished {
+    pub run_id: i64,
+    pub step: String,
+    pub job_id: i64,
+}
+
+/// The jobs that these runs wait for.
+pub async fn unfinished_jobs(conn: &mut PgConnection, runs: &[i64]) -> sqlx::Result<Vec<Unfinished>> {
+    sqlx::query_as("select run_id, step, job_id from step_job where run_id = any($1) and outcome is null order by run_id, job_id")
+        .bind(runs)
+        .fetch_all(conn)
+        .await
+}
+
+/// The jobs that any open run of a workflow waits for, each once.
+pub async fn open_jobs(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar(
+        "select distinct j.job_id from workflow_run r join step_job j on j.run_id = r.id
+         where r.workflow = $1 and r.state = 'running' and j.outcome is null",
+    )
+    .bind(workflow)
+    .fetch_all(conn)
+    .await
+}
+
+/// How the jobs of a workflow's runs ended, with counts.
+pub async fn outcomes(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<Vec<(String, i64)>> {
+    sqlx::query_as(
+        "select j.outcome, count(*) from workflow_run r join step_job j on j.run_id = r.id
+         where r.workflow = $1 and j.outcome is not null group by 1 order by 1",
+    )
+    .bind(workflow)
     .fetch_all(conn)
     .await
 }
@@ -197,4 +223,40 @@ pub async fn runs(conn: &mut PgConnection, workflow: Option<&str>, limit: i64) -
         .bind(limit)
         .fetch_all(conn)
         .await
+}
+
+/// A workflow that the operator paused.
+#[derive(Debug, Clone, Serialize, FromRow)]
+pub struct PauseRow {
+    pub workflow: String,
+    pub reason: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The workflow opens no runs from now on. Answers whether that is new; the newer reason is kept.
+pub async fn pause(conn: &mut PgConnection, workflow: &str, reason: Option<&str>) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "insert into workflow_pause as p (workflow, reason) values ($1, $2)
+         on conflict (workflow) do update set reason = coalesce(excluded.reason, p.reason) returning xmax = 0",
+    )
+    .bind(workflow)
+    .bind(reason)
+    .fetch_one(conn)
+    .await
+}
+
+/// The workflow opens runs again. Answers whether it was paused.
+pub async fn resume(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<bool> {
+    let gone = sqlx::query("delete from workflow_pause where workflow = $1").bind(workflow).execute(conn).await?;
+    Ok(gone.rows_affected() > 0)
+}
+
+/// The paused workflows, by name.
+pub async fn paused(conn: &mut PgConnection) -> sqlx::Result<Vec<PauseRow>> {
+    sqlx::query_as("select workflow, reason, created_at from workflow_pause order by workflow").fetch_all(conn).await
+}
+
+/// Whether a workflow is paused.
+pub async fn is_paused(conn: &mut PgConnection, workflow: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select exists (select from workflow_pause where workflow = $1)").bind(workflow).fetch_one(conn).await
 }

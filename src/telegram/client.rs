@@ -10,19 +10,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use grammers_mtsender::{ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolFatHandle};
-use grammers_session::updates::UpdatesLike;
 use grammers_tl_types as tl;
 use grammers_tl_types::Deserializable;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::hearing::{Ears, Hearing};
 use super::session::{LiveSession, SessionData};
 use super::{Cause, Error, Result, flood};
 
 /// How long one call may take, unless configured otherwise. Telegram answers history within a second or two.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// grammers drops what does not fit between its connection and `hearing`, which takes it at once.
+const PASSED_ON: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 
 /// What stays the same for an account's life: how it presents itself to Telegram.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,24 +101,10 @@ struct Inner {
     session: Arc<LiveSession>,
     pools: Mutex<Pools>,
     closed: CancellationToken,
-    /// The QR code of a login was scanned.
-    scanned: Arc<Notify>,
+    /// What Telegram tells on its own.
+    ears: Arc<Ears>,
+    /// Short waits that all calls sleep through.
     rests: flood::Rests,
-}
-
-/// Ends with the pool.
-async fn hear_of_scans(mut updates: mpsc::Receiver<UpdatesLike>, scanned: Arc<Notify>) {
-    while let Some(heard) = updates.recv().await {
-        let told = |update: &tl::enums::Update| matches!(update, tl::enums::Update::LoginToken);
-        let is_scan = match &heard {
-            UpdatesLike::Updates(tl::enums::Updates::UpdateShort(short)) => told(&short.update),
-            UpdatesLike::Updates(tl::enums::Updates::Updates(many)) => many.updates.iter().any(told),
-            _ => false,
-        };
-        if is_scan {
-            scanned.notify_one();
-        }
-    }
 }
 
 /// An account's connection to Telegram. Cloning shares it; the last clone to go ends it.
@@ -137,7 +125,7 @@ impl Connection {
             session: Arc::new(LiveSession::new(session)),
             pools: Mutex::default(),
             closed: CancellationToken::new(),
-            scanned: Arc::default(),
+            ears: Arc::default(),
             rests: flood::Rests::default(),
         }))
     }
@@ -213,16 +201,12 @@ impl Connection {
             lang_code: device.language.clone(),
             use_ipv6: inner.session.data().home_is_ipv6(),
             retry_policy: Box::new(NoRetries),
-            updates_channel_capacity: NonZeroUsize::MIN,
+            updates_channel_capacity: PASSED_ON,
             ..ConnectionParams::default()
         };
         let SenderPool { runner, handle, updates } =
             SenderPool::with_configuration(Arc::clone(&inner.session), inner.config.api_id, params);
-        // Once somebody is signed in the receiver of updates is dropped: nobody listens in this connection yet, and grammers then
-        // stops forwarding.
-        if inner.session.data().user_id.is_none() {
-            tokio::spawn(hear_of_scans(updates, Arc::clone(&inner.scanned)));
-        }
+        tokio::spawn(Arc::clone(&inner.ears).pass_on(updates));
         pools.started += 1;
         let number = pools.started;
         pools.current = Some(Pool { handle: handle.clone(), runner: tokio::spawn(runner.run()), number });
@@ -249,7 +233,12 @@ impl Connection {
 
     /// Completes when somebody has scanned the QR code of a login.
     pub async fn scanned(&self) {
-        self.0.scanned.notified().await;
+        self.0.ears.scanned().await;
+    }
+
+    /// Listens to what Telegram tells on its own, in place of who listened before. The connection opens with the first call.
+    pub fn listen(&self) -> Hearing {
+        self.0.ears.listen()
     }
 
     pub(super) fn config(&self) -> &TelegramConfig {

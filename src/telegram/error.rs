@@ -41,6 +41,9 @@ pub enum Error {
     /// This account cannot see what was asked for; another one may.
     #[error("not accessible for this account ({name} in {method})")]
     Inaccessible { method: String, name: String },
+    /// Telegram does not know the position of updates that was asked from.
+    #[error("Telegram no longer knows where these updates stood ({method})")]
+    PositionLost { method: String },
     /// The call belongs to another datacentre.
     #[error("{method} belongs to datacentre {dc} ({name})")]
     Migrate { method: String, name: String, dc: i32 },
@@ -173,6 +176,8 @@ impl Error {
             | "INPUT_USER_DEACTIVATED"
             | "INVITE_HASH_EXPIRED"
             | "INVITE_HASH_INVALID" => Self::Inaccessible { method, name },
+
+            "PERSISTENT_TIMESTAMP_INVALID" | "PERSISTENT_TIMESTAMP_EMPTY" => Self::PositionLost { method },
 
             "SESSION_PASSWORD_NEEDED" => LoginRefusal::PasswordNeeded.into(),
             "PHONE_CODE_INVALID" | "PHONE_CODE_EMPTY" | "CODE_INVALID" => LoginRefusal::CodeWrong.into(),

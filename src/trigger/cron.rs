@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use crate::{
-    record::workflow as table,
+    record::{selection, workflow as table},
     workflow::{
         Trigger, Workflow, due,
         run::{self, RunError},
@@ -16,12 +16,14 @@ pub async fn tick(pool: &PgPool, workflow: &Workflow) -> Result<usize, RunError>
     let Ok(schedule) = schedule.parse::<cron::Schedule>() else { return Ok(0) }; // validated when the file was read
     let mut tx = pool.begin().await?;
     let last = table::lock_tick(&mut tx, &workflow.name).await?;
+    if table::is_paused(&mut tx, &workflow.name).await? {
+        return Ok(0); // its last tick stays: what becomes of the missed ones is decided when it goes on
+    }
     let now = table::now(&mut tx).await?;
     let ticks = due(&schedule, *timezone, *missed, last, now);
     let mut opened = Vec::new();
     for tick in &ticks {
-        let select = &workflow.select;
-        let chats = table::selected(&mut tx, &select.kinds, &select.chats, &select.tags, select.incomplete.then_some(last)).await?;
+        let chats = selection::selected(&mut tx, &workflow.select.selection(last), None).await?;
         opened.push(run::open(&mut tx, workflow, *tick, "cron", &chats).await?);
     }
     if let Some(tick) = schedule.after(&last.with_timezone(timezone)).take_while(|t| *t <= now).last() {

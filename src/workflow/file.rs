@@ -13,10 +13,7 @@ use toml::Spanned;
 use telekeep_queue::Retry;
 
 use super::{Missed, Select, Step, Trigger, Workflow, Workflows};
-use crate::config::line_of;
-
-/// The events that a listener trigger may name.
-pub const EVENTS: &[&str] = &["chat.watched", "chat.joined", "chat.left", "chat.changed", "chat.migrated"];
+use crate::{config::line_of, record::event::EVENTS};
 
 /// What is wrong with a workflow file, and where: a user's mistake.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +74,7 @@ struct FileStep {
     after: Vec<Spanned<String>>,
     priority: Option<Spanned<i16>>,
     retry: Option<Spanned<FileRetry>>,
+    spread: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -209,12 +207,18 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
             let span = r.span();
             retry(r.into_inner()).map_err(|message| errors.push(fault(Some(span), message))).ok()
         });
+        let spread_seconds = step.spread.and_then(|s| {
+            let told = duration(s.get_ref())
+                .and_then(|d| u32::try_from(d.as_secs()).map_err(|_| format!("a spread of {:?} is too long", s.get_ref())));
+            told.map_err(|message| errors.push(fault(Some(s.span()), message))).ok()
+        });
         steps.push(Step {
             name,
             job: step.job.into_inner(),
             after: step.after.into_iter().map(Spanned::into_inner).collect(),
             priority: step.priority.map(Spanned::into_inner),
             retry,
+            spread_seconds,
         });
     }
     if let Some(name) = in_a_cycle(&steps) {
@@ -310,6 +314,18 @@ retry = { max_failures = 8, base = "5s", cap = "1h", jitter = 0.2 }
     }
 
     #[test]
+    fn a_spread_is_a_duration() {
+        let spread = |told: &str| GOOD.replace("job = \"chat_refresh\"", &format!("job = \"chat_refresh\"\nspread = \"{told}\""));
+        assert_eq!(parse(Path::new("x"), &spread("3h"), KINDS).unwrap().steps[0].spread_seconds, Some(10_800));
+        insta::assert_snapshot!(faults(&spread("soon")), @r#"
+        workflows/nightly.toml:7: "soon" is not a duration; write it as "30s", "5m" or "1h"
+        "#);
+        insta::assert_snapshot!(faults(&spread("9999999h")), @r#"
+        workflows/nightly.toml:7: a spread of "9999999h" is too long
+        "#);
+    }
+
+    #[test]
     fn an_unknown_job_is_named_with_its_line() {
         insta::assert_snapshot!(faults(&GOOD.replace("\"chat_refresh\"", "\"chat_refesh\"")), @r#"workflows/nightly.toml:6: unknown job "chat_refesh"; known are chat_refresh, history_fetch"#);
     }
@@ -328,6 +344,6 @@ retry = { max_failures = 8, base = "5s", cap = "1h", jitter = 0.2 }
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
-        insta::assert_snapshot!(faults(&GOOD.replace("after = [", "afer = [")), @r#"workflows/nightly.toml:10: unknown field `afer`, expected one of `name`, `job`, `after`, `priority`, `retry`"#);
+        insta::assert_snapshot!(faults(&GOOD.replace("after = [", "afer = [")), @r#"workflows/nightly.toml:10: unknown field `afer`, expected one of `name`, `job`, `after`, `priority`, `retry`, `spread`"#);
     }
 }

@@ -8,7 +8,7 @@ use super::{Step, Workflow};
 use crate::{
     jobs,
     record::{
-        ChatId,
+        self, ChatId,
         workflow::{self as table, Started},
     },
 };
@@ -18,6 +18,8 @@ use crate::{
 pub enum RunError {
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Record(#[from] record::Error),
     #[error(transparent)]
     Queue(#[from] queue::Error),
     #[error(transparent)]
@@ -136,13 +138,17 @@ async fn advance(conn: &mut PgConnection, run: i64) -> Result<Vec<queue::Wake>, 
 /// Enqueues the jobs of a step; one that exists already is attached to it.
 async fn start(conn: &mut PgConnection, run: i64, chat: ChatId, workflow: &Workflow, step: &Step) -> Result<queue::Wake, RunError> {
     let mut planned = jobs::plan(conn, &step.job, chat).await?;
+    let run_at = match step.delay_seconds(chat) {
+        Some(seconds) => Some(table::now(conn).await? + chrono::Duration::seconds(seconds.into())),
+        None => None,
+    };
     for job in &mut planned {
         job.trigger = Some(format!("workflow {}", workflow.name));
         (job.run, job.step) = (Some(run), Some(step.name.clone()));
         if let Some(priority) = step.priority {
             job.priority = priority;
         }
-        job.retry = step.retry;
+        (job.retry, job.run_at) = (step.retry, run_at);
     }
     let (enqueued, wake) = queue::enqueue(conn, &planned).await?;
     let ids: Vec<i64> = enqueued.iter().map(queue::Enqueued::id).collect();

@@ -7,24 +7,24 @@ use insta::assert_snapshot;
 use sqlx::{ConnectOptions, PgPool};
 
 /// A folder, and a database, of somebody who makes mistakes.
-struct Somebody {
+pub(crate) struct Somebody {
     folder: tempfile::TempDir,
     database: String,
 }
 
 impl Somebody {
-    fn at(pool: &PgPool) -> Self {
+    pub(crate) fn at(pool: &PgPool) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), database: pool.connect_options().to_url_lossy().to_string() }
     }
 
-    fn writes(&self, name: &str, text: &str) {
+    pub(crate) fn writes(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     /// What a command says, and its exit code.
-    async fn is_told(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    pub(crate) async fn is_told(&self, arguments: &[&str], environment: &[(&str, &str)]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telekeep"));
         command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database).env("TELEKEEP_LOG", "off");
         for name in ["ELASTICSEARCH_URL", "TELEKEEP_CONFIG", "TELEKEEP_API_ID", "TELEKEEP_API_HASH", "RUST_BACKTRACE"] {
@@ -99,8 +99,8 @@ async fn workflow_files_with_faults(pool: PgPool) {
     assert_snapshot!(somebody.is_told(&["workflow", "validate"], &[]).await, @r#"
     error: workflows/cron.toml:5: "0 0 3" is not a cron line; six fields, seconds first, as "0 0 3 * * *"
     workflows/cycle.toml:14: step "refresh" waits for itself: its `after` leads in a cycle; remove one of its links
-    workflows/job.toml:19: unknown job "history_fech"; known are chat_refresh, history_fetch
-    workflows/key.toml:22: unknown field `prority`, expected one of `name`, `job`, `after`, `priority`, `retry`
+    workflows/job.toml:19: unknown job "history_fech"; known are chat_refresh, history_fetch, count_sample
+    workflows/key.toml:22: unknown field `prority`, expected one of `name`, `job`, `after`, `priority`, `retry`, `spread`
     exit 2
     "#);
     assert_snapshot!(somebody.is_told(&["workflow", "run", "nightly"], &[("TELEKEEP_WORKFLOWS", "empty")]).await, @r#"

@@ -1,123 +1,15 @@
 //! Whole chats through the real binary: from a simulated datacentre to record and index, also through kills.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rand::RngExt;
 use serde_json::Value;
-use sqlx::{ConnectOptions, PgPool};
-use telekeep_simulator::world::{Content, Truth};
-use telekeep_simulator::{Options, Simulator, World};
+use sqlx::PgPool;
+use telekeep_simulator::World;
 
-/// The datacentre's own threads: a test that waits for a process must not stop it.
-static DATACENTRE: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
-
-async fn datacentre(world: World) -> Simulator {
-    DATACENTRE.spawn(async { Simulator::start(world, Options::default()).await.unwrap() }).await.unwrap()
-}
-
-/// One installation of Telekeep: a database, index names and a folder of its own.
-struct Telekeep {
-    folder: tempfile::TempDir,
-    database: String,
-    prefix: String,
-    /// The way to Elasticsearch where it is not the direct one.
-    server: Option<String>,
-}
-
-impl Telekeep {
-    /// Prepared, with an account at this datacentre.
-    fn at(datacentre: &Simulator, pool: &PgPool) -> Self {
-        let database = pool.connect_options().to_url_lossy().to_string();
-        let prefix = format!("flow-{:x}", rand::random::<u64>());
-        let telekeep = Self { folder: tempfile::tempdir().unwrap(), database, prefix, server: None };
-        std::fs::write(telekeep.path("telekeep.toml"), "[worker]\nlease_seconds = 3\n").unwrap();
-        std::fs::write(telekeep.path("keeper.json"), serde_json::to_vec(&datacentre.account("keeper").unwrap()).unwrap()).unwrap();
-        telekeep.does(&["migrate"]);
-        telekeep.does(&["account", "import", "keeper.json"]);
-        telekeep
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_telekeep"));
-        command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database);
-        command.env("TELEKEEP_INDEX_PREFIX", &self.prefix).env("TELEKEEP_LOG", "warn").env_remove("TELEKEEP_CONFIG");
-        assert!(std::env::var_os("ELASTICSEARCH_URL").is_some(), "ELASTICSEARCH_URL is not set: eval \"$(scripts/up)\" starts one");
-        command.envs(self.server.iter().map(|server| ("ELASTICSEARCH_URL", server)));
-        command
-    }
-
-    /// Runs a command that must succeed; gives what it printed.
-    fn does(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn works(&self) -> Worker {
-        let log = std::fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
-        Worker(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-
-    /// The chat's documents by message id.
-    fn documents(&self, chat: i64, from: &str) -> BTreeMap<i64, Value> {
-        let lines = self.does(&["export", &chat.to_string(), "--from", from]);
-        let documents = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        documents.map(|document| (document["message_id"].as_i64().unwrap(), document)).collect()
-    }
-
-    /// Record and index hold exactly what the datacentre holds.
-    fn holds_the_truth(&self, datacentre: &Simulator, chat: i64) {
-        let truth: BTreeMap<i64, String> =
-            datacentre.truth(chat).unwrap().into_iter().map(|t| (i64::from(t.content.message_id), t.content_hash)).collect();
-        assert!(!truth.is_empty());
-        for from in ["record", "index"] {
-            let found: BTreeMap<i64, String> = self
-                .documents(chat, from)
-                .iter()
-                .map(|(id, document)| (*id, Truth::hash_of(&Content::of_document(document).unwrap())))
-                .collect();
-            let differ: Vec<_> = truth.iter().filter(|(id, hash)| found.get(id) != Some(hash)).map(|(id, _)| id).take(5).collect();
-            assert!(
-                differ.is_empty() && found.len() == truth.len(),
-                "the {from} differs in {differ:?}, {} of {}",
-                found.len(),
-                truth.len()
-            );
-        }
-    }
-}
-
-/// A working process, which is killed at the latest when the test ends.
-struct Worker(Child);
-
-impl Worker {
-    fn kill(self) {}
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Telekeep {
-    fn drop(&mut self) {
-        let Ok(server) = std::env::var("ELASTICSEARCH_URL") else { return };
-        for kind in ["message", "chat", "user"] {
-            let index = format!("{server}/{}-{kind}-v1", self.prefix);
-            let _ = Command::new("curl").args(["-fsS", "-o", "/dev/null", "-X", "DELETE", &index]).status();
-        }
-    }
-}
+use crate::installation::{DATACENTRE, Telekeep, Worker, datacentre, outbox, until};
 
 async fn revisions(pool: &PgPool) -> Vec<(i64, i64)> {
     sqlx::query_as("select message_id, revision from message order by 1").fetch_all(pool).await.unwrap()
@@ -219,6 +111,39 @@ async fn collect_goes_on_by_itself_where_a_worker_was_killed(pool: PgPool) {
     telekeep.holds_the_truth(&datacentre, chat);
 }
 
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_running_process_finds_and_closes_what_is_missing_without_any_workflow(pool: PgPool) {
+    let datacentre = datacentre(World::empty(14).supergroup(700, 0.2)).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = datacentre.world().chats()[0].id;
+    std::fs::write(telekeep.path("telekeep.toml"), "[reconcile]\nevery_seconds = 1\n").unwrap();
+    telekeep.does(&["chat", "watch", &chat.to_string()]);
+    let jobs: i64 = sqlx::query_scalar("select count(*) from job").fetch_one(&pool).await.unwrap();
+    assert_eq!(jobs, 0, "nobody listens");
+
+    let worker = telekeep.works();
+    let whole = "select count(*) from coverage where top > 600 and settled @> int8range(1, top + 1) and isempty(stale)";
+    let is_whole = || async { sqlx::query_scalar::<_, i64>(whole).fetch_one(&pool).await.unwrap() == 1 };
+    until("the whole chat", is_whole).await;
+    // A lost burst: some ids are to be read again.
+    let stale = "update coverage set stale = int8multirange(int8range(100, 200)), stale_count = stale_count + 1";
+    sqlx::query(stale).execute(&pool).await.unwrap();
+    until("what was stale", is_whole).await;
+    until("the end of the jobs", || async {
+        sqlx::query_scalar::<_, i64>("select count(*) from job where state <> 'done'").fetch_one(&pool).await.unwrap() == 0
+    })
+    .await;
+    until("the outbox", || async { outbox(&pool).await == 0 }).await;
+    let (pages, jobs) = (datacentre.calls("messages.getHistory"), "select count(*) from job");
+    let made: i64 = sqlx::query_scalar(jobs).fetch_one(&pool).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3_500)).await; // three more rounds, and the index's refresh interval
+    worker.kill();
+    assert_eq!(datacentre.calls("messages.getHistory"), pages, "nothing is read again");
+    assert_eq!(sqlx::query_scalar::<_, i64>(jobs).fetch_one(&pool).await.unwrap(), made, "no job is made for nothing");
+    telekeep.holds_the_truth(&datacentre, chat);
+    assert!(datacentre.violations().is_empty());
+}
+
 /// The way to Elasticsearch, which can be shut.
 struct Gate {
     address: String,
@@ -287,19 +212,4 @@ async fn collecting_goes_on_while_elasticsearch_is_away_and_the_outbox_waits(poo
     for chat in chats {
         telekeep.holds_the_truth(&datacentre, chat);
     }
-}
-
-async fn outbox(pool: &PgPool) -> i64 {
-    sqlx::query_scalar("select count(*) from outbox").fetch_one(pool).await.unwrap()
-}
-
-/// Waits for something, for at most two minutes.
-async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
-    for _ in 0..1_200 {
-        if so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("waited in vain for {what}");
 }

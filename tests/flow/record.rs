@@ -14,7 +14,7 @@ pub(crate) const ALL: Window = Window { from: 1, to: 5_000 };
 
 pub(crate) type Connection = sqlx::pool::PoolConnection<sqlx::Postgres>;
 
-async fn account(conn: &mut PgConnection, label: &str) -> AccountId {
+pub(crate) async fn account(conn: &mut PgConnection, label: &str) -> AccountId {
     let id = sqlx::query_scalar("insert into account (label, session, session_key_id) values ($1, '', 'k') returning id")
         .bind(label)
         .fetch_one(conn)
@@ -35,9 +35,18 @@ pub(crate) fn observation(account: AccountId, via: Via, pts: Option<i32>) -> Obs
     Observation { account, via, job: Some(1), pts }
 }
 
-fn says(chat: ChatId, id: i64, text: &str) -> Message {
+pub(crate) fn says(chat: ChatId, id: i64, text: &str) -> Message {
     let body = json!({"text": text, "media": false}).as_object().cloned().expect("an object");
-    Message { chat, id, date: DateTime::from_timestamp(1_700_000_000 + id, 0), edit_date: None, body, raw: None }
+    Message {
+        chat,
+        id,
+        date: DateTime::from_timestamp(1_700_000_000 + id, 0),
+        edit_date: None,
+        body,
+        raw: None,
+        pts: None,
+        links: Vec::new(),
+    }
 }
 
 pub(crate) fn library(ids: impl IntoIterator<Item = i64>) -> Vec<Message> {

@@ -97,6 +97,7 @@ mod lease;
 mod news;
 mod operate;
 mod outcome;
+mod recent;
 mod settle;
 mod worker;
 
@@ -111,6 +112,7 @@ pub use operate::{
     paused_kinds, release, relocate, reprioritise, rest, resume, resume_kind, retry, set_partition, show, workers,
 };
 pub use outcome::{Outcome, Policy, Retry};
+pub use recent::{Recent, recent};
 pub use settle::finish;
 pub use worker::{Worker, WorkerConfig};
 

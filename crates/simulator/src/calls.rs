@@ -18,11 +18,38 @@ pub struct CallCounts {
     pub unknown: BTreeMap<String, u64>,
 }
 
+/// How often each message was told by a history: by chat and the world's id.
+pub type Told = BTreeMap<(i64, i32), u32>;
+
 /// The counters behind [`CallCounts`].
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<CallCounts>);
+pub(crate) struct Calls {
+    counts: Mutex<CallCounts>,
+    /// Counted where somebody asked for it.
+    told: Mutex<Option<Told>>,
+}
 
 impl Calls {
+    pub(crate) fn count_told(&self) {
+        self.told().get_or_insert_default();
+    }
+
+    pub(crate) fn tells(&self, chat: i64, ids: &[i32]) {
+        if let Some(told) = &mut *self.told() {
+            for id in ids {
+                *told.entry((chat, *id)).or_default() += 1;
+            }
+        }
+    }
+
+    pub(crate) fn told_so_far(&self) -> Told {
+        self.told().clone().unwrap_or_default()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Told>> {
+        self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
     pub(crate) fn called(&self, account: &str, method: &str) {
         let mut counts = self.lock();
         add(&mut counts.methods, method);
@@ -46,7 +73,7 @@ impl Calls {
     }
 
     fn lock(&self) -> MutexGuard<'_, CallCounts> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

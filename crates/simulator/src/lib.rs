@@ -44,7 +44,7 @@ pub mod world;
 pub use account::authorization::Ended;
 pub use account::store::StateError;
 pub use account::{AccountRequest, SessionFile, Standing};
-pub use calls::CallCounts;
+pub use calls::{CallCounts, Told};
 pub use control::ChatLine;
 pub use fault::{Fault, FaultKind};
 pub use files::{Damage, DamageRequest, ReferenceRules};

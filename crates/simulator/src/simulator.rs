@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::account::authorization::Ended;
 use crate::account::store::{Accounts, StateError};
 use crate::account::{Account, AccountRequest, SessionFile, Standing};
-use crate::calls::CallCounts;
+use crate::calls::{CallCounts, Told};
 use crate::connection;
 use crate::control;
 use crate::datacentre::{Datacentre, DeleteError};
@@ -210,6 +210,16 @@ impl Simulator {
     /// All counts.
     pub fn call_counts(&self) -> CallCounts {
         self.datacentre.calls.snapshot()
+    }
+
+    /// Counts from now on how often each message is told by messages.getHistory.
+    pub fn count_told(&self) {
+        self.datacentre.calls.count_told();
+    }
+
+    /// What [`Simulator::count_told`] has counted, by chat and the world's id.
+    pub fn told(&self) -> Told {
+        self.datacentre.calls.told_so_far()
     }
 
     /// What exists in a chat now, oldest first.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::object::Object;
 use super::words::Words;
 use super::{Head, LeftOut, Told, attachment, service};
+use crate::normalize::link;
 use crate::record::{ChatId, Message, User};
 
 /// Told by itself or by another field.
@@ -43,7 +44,8 @@ pub(super) fn message(head: &Head, owner: Option<i64>, told: Object, left_out: &
         told.take(name);
     }
     told.count_rest("", left_out);
-    let message = Message { chat: head.chat, id, date: Some(date), edit_date, body: one.body, raw: None };
+    let links = link::of_body(&one.body);
+    let message = Message { chat: head.chat, id, date: Some(date), edit_date, body: one.body, raw: None, pts: None, links };
     Some(Told { message, users: one.users })
 }
 

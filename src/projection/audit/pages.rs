@@ -50,13 +50,9 @@ impl Pages {
                 _ => client.refused("opening a point in time", &answer),
             });
         };
-        let fields: &[&str] = match kind {
-            Kind::Message => &["chat_id", "message_id"],
-            Kind::Chat => &["chat_id"],
-            Kind::User => &["user_id"],
-        };
         // A document without its keys comes last, as one that the record does not have.
-        let sort = fields
+        let sort = kind
+            .place()
             .iter()
             .map(|field| json!({ *field: { "order": "asc", "missing": "_last" } }))
             .chain([json!({ "_shard_doc": "asc" })]);

@@ -24,7 +24,7 @@ impl Projector {
             .filter(|suspect| suspect.what == Difference::Extra)
             .map(|suspect| {
                 let nobody = Key { kind: Kind::Message, key1: 0, key2: 0 };
-                Prepared::delete(Entry { key: nobody, revision: suspect.version }, &suspect.id)
+                Prepared::delete(Entry { key: nobody, revision: suspect.version, gone: Some(suspect.id.clone()) }, &suspect.id)
             })
             .collect();
         for part in extra.chunks(self.settings.bulk_documents) {

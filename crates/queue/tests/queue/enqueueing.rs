@@ -312,3 +312,47 @@ async fn a_start_after_the_year_9999_is_taken_one_at_a_time_and_many_at_once(poo
         assert_eq!(answers.len(), many);
     }
 }
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn what_became_lately_of_a_key_is_told(pool: PgPool) {
+    let keyed = |key: &str| job("work").unique_key(key);
+    let live = Live::start(Worker::new(pool.clone(), config("works")).register("work", QUICK, {
+        let pool = pool.clone();
+        move |job: Job| {
+            let pool = pool.clone();
+            async move {
+                match job.unique_key.as_deref() {
+                    Some("done") => {
+                        let mut tx = pool.begin().await.unwrap();
+                        telekeep_queue::progress(&mut tx, job.token, 1, None, None).await.unwrap();
+                        tx.commit().await.unwrap();
+                        Outcome::Done
+                    }
+                    Some("held") => Outcome::Hold { error: "no".into(), hint: "look".into() },
+                    _ => Outcome::Discard { reason: "unwanted".into() },
+                }
+            }
+        }
+    }));
+    for (key, state) in [("done", State::Done), ("held", State::Held), ("gone", State::Cancelled), ("other", State::Cancelled)] {
+        let id = add(&pool, keyed(key)).await;
+        until_state(&pool, id, state).await;
+    }
+    live.stop().await;
+    add(&pool, keyed("done")).await;
+    add(&pool, NewJob::new("rest", json!({})).unique_key("done")).await;
+
+    let keys = ["done", "held", "gone", "never"].map(String::from);
+    let recent = async |within| {
+        let mut conn = pool.acquire().await.unwrap();
+        let mut told = telekeep_queue::recent(&mut conn, "work", &keys, within).await.unwrap();
+        told.sort_by(|a, b| (&a.unique_key, a.state).cmp(&(&b.unique_key, b.state)));
+        told.into_iter().map(|job| (job.unique_key, job.state, job.progressed, job.ended_seconds.is_some())).collect::<Vec<_>>()
+    };
+    let unfinished = [("done".to_owned(), State::Available, false, false), ("held".to_owned(), State::Held, false, false)];
+    let ended = [("done".to_owned(), State::Done, true, true), ("gone".to_owned(), State::Cancelled, false, true)];
+    let [available, held] = unfinished.clone();
+    let [done, gone] = ended;
+    assert_eq!(recent(Duration::from_secs(60)).await, [available, done, gone, held]);
+    assert_eq!(recent(Duration::ZERO).await, unfinished);
+}

@@ -90,6 +90,7 @@ impl Caller<'_> {
             min_id: call.min_id,
         };
         let ids = page(chat, sight.from, self.offsets_in(chat, offsets));
+        self.datacentre.calls.tells(chat.id, &ids);
         let messages = self.told_all(chat, ids);
         self.datacentre.conduct.served(&self.account.name, Limit::History, messages.len() as u64);
         Ok(self.messages(chat, sight, messages))

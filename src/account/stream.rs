@@ -1,0 +1,466 @@
+//! One update stream for each account: what Telegram tells on its own, and what it tells when asked for what was missed.
+//!
+//! A stream hears, puts in order ([`crate::telegram::updates`]) and commits: facts, ledger and positions in one transaction, after at
+//! most half a second. Whatever goes wrong, it begins again from what is stored: the difference tells the rest. A stream never waits
+//! for a slow database with open hands: what does not fit is dropped, and asked for later.
+
+mod pending;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Account, AccountState, Accounts, Error};
+use crate::clock;
+use crate::normalize;
+use crate::record::{self, AccountId, ChatId, Via, boxes, coverage, event, stream as table};
+use crate::telegram::updates::{Batch, Sequence, Sequencer, Source};
+use crate::telegram::{self, Connection, Heard, Hearing, InputChat};
+use pending::Pending;
+
+/// How a stream is paced.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Each followed channel, and the account's own box, is asked for its difference this often: big channels may be silent, and
+    /// what was lost on the way is not announced. Telegram asks for 15 minutes: <https://core.telegram.org/api/updates>.
+    pub round: Duration,
+    /// How often the list of followed chats is read again.
+    pub follow: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { round: Duration::from_secs(15 * 60), follow: Duration::from_secs(2) }
+    }
+}
+
+/// Between two looks at which accounts there are.
+const LOOK: Duration = Duration::from_secs(2);
+/// Pauses before a stream that failed begins again, from the first to the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// An account that another process has is asked for again after this time.
+const ELSEWHERE: Duration = Duration::from_secs(10);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Account(#[from] Error),
+    #[error(transparent)]
+    Telegram(#[from] telegram::Error),
+    #[error(transparent)]
+    Record(#[from] record::Error),
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Keeps a stream for each active account until told to stop.
+pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToken) {
+    let mut streams: BTreeMap<AccountId, tokio::task::AbortHandle> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut database_away = false;
+    while !shutdown.is_cancelled() {
+        match accounts.list().await {
+            Ok(all) => {
+                database_away = false;
+                for account in all.into_iter().filter(|account| account.state == AccountState::Active) {
+                    if streams.get(&account.id).is_none_or(tokio::task::AbortHandle::is_finished) {
+                        let id = account.id;
+                        let stream = keep(accounts.clone(), account, pace.clone(), shutdown.clone());
+                        streams.insert(id, tasks.spawn(stream));
+                    }
+                }
+            }
+            Err(error) if !database_away => {
+                database_away = true;
+                tracing::warn!(%error, "the streams wait for the database");
+            }
+            Err(_) => {}
+        }
+        tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(LOOK) => {} }
+        while tasks.try_join_next().is_some() {}
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// One account's stream, begun again after each failure; ends when the account may not be used any more.
+async fn keep(accounts: Arc<Accounts>, account: Account, pace: Pace, shutdown: CancellationToken) {
+    let (mut pause, mut told) = (PAUSE.0, String::new());
+    loop {
+        let began = clock::mark();
+        let ended = listen(&accounts, &account, &pace, &shutdown).await;
+        let Err(ended) = ended else { return };
+        if began.elapsed() > PAUSE.1 {
+            (pause, told) = (PAUSE.0, String::new());
+        }
+        let wait = match &ended {
+            Ended::Record(record::Error::Moved) => PAUSE.0,
+            Ended::Account(Error::InUse { .. }) => ELSEWHERE,
+            Ended::Account(Error::NotActive { .. } | Error::Unknown(_)) => return,
+            Ended::Telegram(failed) | Ended::Account(Error::Telegram(failed)) => {
+                if let Err(error) = accounts.learn(account.id, failed).await {
+                    tracing::warn!(account.label = %account.label, %error, "what the failure says of the account is not recorded");
+                }
+                failed.wait().unwrap_or(pause).max(pause)
+            }
+            Ended::Account(_) | Ended::Record(_) | Ended::Database(_) => pause,
+        };
+        let now = crate::error::chain(&ended);
+        if now != told {
+            tracing::warn!(account.label = %account.label, wait_s = wait.as_secs_f64(), "the stream begins again: {now}");
+            told = now;
+        }
+        pause = (pause * 2).min(PAUSE.1);
+        tokio::select! { () = shutdown.cancelled() => return, () = tokio::time::sleep(wait) => {} }
+    }
+}
+
+async fn listen(accounts: &Accounts, account: &Account, pace: &Pace, shutdown: &CancellationToken) -> Result<(), Ended> {
+    let connection = accounts.open(account.id).await?;
+    let hearing = connection.listen();
+    let mut conn = accounts.pool().acquire().await?;
+    let state = match table::state(&mut conn, account.id).await? {
+        Some(state) => state,
+        None => {
+            accounts.permit(account.id, "updates.getState").await?;
+            let state = pending::stored(connection.update_state().await?);
+            let mut tx = accounts.pool().begin().await?;
+            table::begin(&mut tx, account.id, state).await?;
+            tx.commit().await?;
+            tracing::info!(account.label = %account.label, "the stream begins");
+            state
+        }
+    };
+    drop(conn);
+    let me = account.user_id.unwrap_or(0);
+    let mut sequencer = Sequencer::new(me, pending::heard(state));
+    sequencer.doubt_all();
+    let mut stream = Stream {
+        accounts,
+        account: account.id,
+        me,
+        pace,
+        connection,
+        hearing,
+        sequencer,
+        follows: BTreeMap::new(),
+        followed_at: None,
+        pending: Pending::new(state.pts),
+        checked: BTreeMap::new(),
+        resting: BTreeMap::new(),
+        failures: 0,
+    };
+    stream.follow().await?;
+    stream.list_dialogs().await?;
+    stream.work(shutdown).await
+}
+
+struct Stream<'a> {
+    accounts: &'a Accounts,
+    account: AccountId,
+    /// The account's own user.
+    me: i64,
+    pace: &'a Pace,
+    connection: Connection,
+    hearing: Hearing,
+    sequencer: Sequencer,
+    /// The chats that this account reads, each with its access hash.
+    follows: BTreeMap<ChatId, Option<i64>>,
+    followed_at: Option<Instant>,
+    pending: Pending,
+    /// When Telegram last said that nothing is missing.
+    checked: BTreeMap<Sequence, Instant>,
+    /// What is not asked for before.
+    resting: BTreeMap<Sequence, Instant>,
+    /// Calls in a row that failed.
+    failures: u32,
+}
+
+impl Stream<'_> {
+    fn pool(&self) -> &PgPool {
+        self.accounts.pool()
+    }
+
+    async fn work(&mut self, shutdown: &CancellationToken) -> Result<(), Ended> {
+        loop {
+            if shutdown.is_cancelled() {
+                return self.commit().await;
+            }
+            if self.followed_at.is_none_or(|at| at.elapsed() >= self.pace.follow) {
+                self.follow().await?;
+            }
+            while !self.pending.is_full()
+                && let Some(heard) = self.hearing.already()
+            {
+                self.hear(heard).await?;
+            }
+            let now = clock::mark();
+            self.sequencer.lose_patience(now);
+            self.doubt_by_turns(now);
+            if self.pending.is_due(now) {
+                self.commit().await?;
+                continue;
+            }
+            if let Some(sequence) = self.sequencer.wanted_but(|it| self.resting.get(&it).is_some_and(|until| now < *until)) {
+                self.ask(sequence).await?;
+                continue;
+            }
+            let wake = self.wakes_at(now);
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                heard = self.hearing.next() => self.hear(heard).await?,
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+    }
+
+    /// When there is something to do, if nothing is heard.
+    fn wakes_at(&self, now: Instant) -> Instant {
+        let mut at = now + self.pace.follow;
+        at = at.min(self.pending.due_at().unwrap_or(at)).min(self.sequencer.patience_ends().unwrap_or(at));
+        self.resting.values().copied().filter(|until| *until > now).fold(at, Instant::min)
+    }
+
+    /// Each sequence has its turn once in a round.
+    fn doubt_by_turns(&mut self, now: Instant) {
+        let all: Vec<Sequence> =
+            std::iter::once(Sequence::Common).chain(self.sequencer.channels().map(Sequence::Channel)).collect();
+        for sequence in all {
+            if self.checked.get(&sequence).is_some_and(|at| now.duration_since(*at) >= self.pace.round) {
+                self.checked.insert(sequence, now);
+                self.sequencer.doubt(sequence);
+            }
+        }
+    }
+
+    async fn hear(&mut self, heard: Heard) -> Result<(), Ended> {
+        match heard {
+            Heard::Interrupted => self.sequencer.doubt_all(),
+            Heard::Updates(updates) => {
+                let batch = self.sequencer.push(clock::mark(), updates);
+                self.take(batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a batch to what waits for its commit. What was pushed and what a difference told are not mixed: provenance differs.
+    async fn take(&mut self, batch: Batch) -> Result<(), Ended> {
+        if batch.is_empty() && batch.jumped.is_none() {
+            return Ok(());
+        }
+        let via = match batch.source {
+            Source::Pushed => Via::Live,
+            Source::Difference => Via::Difference,
+        };
+        if self.pending.is_of_another(via) {
+            self.commit().await?;
+        }
+        let happened = normalize::update::happened(&batch.updates, &batch.chats, &batch.users, self.me);
+        self.pending.add(clock::mark(), via, happened, &batch);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Ended> {
+        let Some(taken) = self.pending.take() else { return Ok(()) };
+        let follows = self.follows.keys().copied().collect();
+        let mut tx = self.pool().begin().await?;
+        let written = table::commit(&mut tx, self.account, taken.via, &follows, &taken.happened, &taken.advance).await?;
+        tx.commit().await?;
+        self.pending.committed(&taken.advance);
+        tracing::debug!(
+            account.id = self.account.0,
+            via = taken.via.as_str(),
+            message.new = written.new.len(),
+            message.revised = written.revised.len(),
+            "committed"
+        );
+        Ok(())
+    }
+
+    /// Which chats this account reads now. A channel is followed from where its box stands; one that nobody has described yet is not.
+    async fn follow(&mut self) -> Result<(), Ended> {
+        let followed = table::followed(&mut *self.pool().acquire().await?, self.account).await?;
+        let now: BTreeMap<ChatId, Option<i64>> = followed.iter().map(|it| (ChatId(it.chat_id), it.access_hash)).collect();
+        if now.keys().ne(self.follows.keys()) {
+            self.commit().await?;
+        }
+        self.follows = now;
+        let mut channels = BTreeMap::new();
+        for it in &followed {
+            if let (InputChat::Channel { id, .. }, Some(pts)) = (InputChat::new(ChatId(it.chat_id), None), it.pts) {
+                channels.insert(id, pts);
+            }
+        }
+        let gone: Vec<i64> = self.sequencer.channels().filter(|channel| !channels.contains_key(channel)).collect();
+        for channel in gone {
+            self.sequencer.unfollow(channel);
+            self.checked.remove(&Sequence::Channel(channel));
+            self.resting.remove(&Sequence::Channel(channel));
+        }
+        for (channel, pts) in channels {
+            if self.sequencer.follow(channel, pts) {
+                self.sequencer.doubt(Sequence::Channel(channel));
+            }
+        }
+        self.followed_at = Some(clock::mark());
+        Ok(())
+    }
+
+    /// Asks for a difference and commits it.
+    async fn ask(&mut self, sequence: Sequence) -> Result<(), Ended> {
+        let asked = match sequence {
+            Sequence::Common => self.ask_common().await,
+            Sequence::Channel(channel) => self.ask_channel(channel).await,
+        };
+        let failed = match asked {
+            Ok(batch) => {
+                self.failures = 0;
+                if batch.verified == Some(sequence) {
+                    self.checked.insert(sequence, clock::mark());
+                }
+                self.take(batch).await?;
+                // What it tells is known to be late already.
+                return self.commit().await;
+            }
+            Err(Ended::Telegram(failed) | Ended::Account(Error::Telegram(failed))) => failed,
+            Err(ended) => return Err(ended),
+        };
+        self.failed(sequence, failed).await
+    }
+
+    async fn ask_common(&mut self) -> Result<Batch, Ended> {
+        self.accounts.permit(self.account, "updates.getDifference").await?;
+        let answer = self.connection.difference(&self.sequencer.ask_common()).await?;
+        Ok(self.sequencer.common_difference(answer))
+    }
+
+    async fn ask_channel(&mut self, channel: i64) -> Result<Batch, Ended> {
+        self.accounts.permit(self.account, "updates.getChannelDifference").await?;
+        let id = ChatId::channel(channel);
+        let chat = InputChat::new(id, self.follows.get(&id).copied().flatten());
+        let pts = self.sequencer.pts_of(channel).unwrap_or(0);
+        let Some(answer) = self.connection.channel_difference(&chat, pts).await? else {
+            return Err(telegram::Error::Unexpected { method: "updates.getChannelDifference", found: "no channel" }.into());
+        };
+        Ok(self.sequencer.channel_difference(channel, answer))
+    }
+
+    /// What is done about a difference that was not to be had. Nothing is asked again at once.
+    async fn failed(&mut self, sequence: Sequence, failed: telegram::Error) -> Result<(), Ended> {
+        use telegram::Error as Failed;
+        self.failures += 1;
+        let backoff = (PAUSE.0 * 2_u32.saturating_pow(self.failures.min(8))).min(PAUSE.1);
+        match (&failed, sequence) {
+            (Failed::Flood { wait, .. } | Failed::OverBudget { wait, .. }, _) => {
+                self.accounts.learn(self.account, &failed).await?;
+                self.rest_all(sequence, *wait);
+            }
+            (Failed::Transient { .. }, _) => {
+                tracing::debug!(account.id = self.account.0, error = %failed, wait_s = backoff.as_secs_f64(), "a difference failed");
+                self.rest_all(Sequence::Common, backoff);
+                self.rest_all(Sequence::Channel(0), backoff);
+            }
+            (Failed::Inaccessible { name, .. }, Sequence::Channel(channel)) => self.lost_sight(channel, name).await?,
+            (Failed::PositionLost { .. }, Sequence::Channel(channel)) => self.lost_position(channel).await?,
+            (Failed::PositionLost { .. }, Sequence::Common) => {
+                let state = pending::stored(self.connection.update_state().await?);
+                self.commit().await?;
+                let advance = pending::jump(self.pending.committed_pts(), state);
+                let follows = self.follows.keys().copied().collect();
+                let mut tx = self.pool().begin().await?;
+                table::commit(&mut tx, self.account, Via::Difference, &follows, &table::Happened::default(), &advance).await?;
+                tx.commit().await?;
+                return Err(record::Error::Moved.into());
+            }
+            _ => return Err(failed.into()),
+        }
+        Ok(())
+    }
+
+    /// Nothing of this kind is asked for until then.
+    fn rest_all(&mut self, kind: Sequence, wait: Duration) {
+        let until = clock::mark() + wait;
+        match kind {
+            Sequence::Common => drop(self.resting.insert(Sequence::Common, until)),
+            Sequence::Channel(_) => {
+                self.resting.extend(self.sequencer.channels().map(|channel| (Sequence::Channel(channel), until)));
+            }
+        }
+    }
+
+    /// The account may not see the channel any more: it stands in the ledger, and another account may take over.
+    async fn lost_sight(&mut self, channel: i64, reason: &str) -> Result<(), Ended> {
+        let chat = ChatId::channel(channel);
+        self.commit().await?;
+        let mut tx = self.pool().begin().await?;
+        let visible_from = coverage::visible_from(&mut tx, chat, self.account).await?;
+        let access = coverage::Access { readable: false, visible_from, reason: Some(reason.to_owned()) };
+        match coverage::set_access(&mut tx, chat, self.account, &access).await {
+            Ok(()) => event::note(&mut tx, chat, event::LEFT, Some(self.account)).await?,
+            Err(record::Error::NotWatched(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        tx.commit().await?;
+        tracing::warn!(
+            account.id = self.account.0,
+            chat.id = chat.0,
+            reason,
+            "the channel is no longer accessible for this account"
+        );
+        self.sequencer.unfollow(channel);
+        self.follows.remove(&chat);
+        Ok(())
+    }
+
+    /// Telegram does not know the pts that we stand at: the newest ids are read again, and the channel is described anew.
+    async fn lost_position(&mut self, channel: i64) -> Result<(), Ended> {
+        let chat = ChatId::channel(channel);
+        self.commit().await?;
+        let mut tx = self.pool().begin().await?;
+        for ledger in coverage::list(&mut tx, Some(chat)).await? {
+            coverage::mark_newest_stale(&mut tx, ledger.id, table::STALE_AFTER_JUMP).await?;
+        }
+        boxes::forget_pts(&mut tx, chat).await?;
+        event::note(&mut tx, chat, event::CHANGED, Some(self.account)).await?;
+        tx.commit().await?;
+        tracing::warn!(
+            account.id = self.account.0,
+            chat.id = chat.0,
+            "Telegram no longer knows where this channel's updates stood"
+        );
+        self.sequencer.unfollow(channel);
+        Ok(())
+    }
+
+    /// Once for each account: which chats it knows, and how it addresses them. From then on the database knows.
+    async fn list_dialogs(&mut self) -> Result<(), Ended> {
+        if table::dialogs_listed(&mut *self.pool().acquire().await?, self.account).await? {
+            return Ok(());
+        }
+        let listed = match self.accounts.permit(self.account, "messages.getDialogs").await {
+            Ok(()) => self.connection.dialogs().await,
+            Err(Error::Telegram(failed)) => Err(failed),
+            Err(other) => return Err(other.into()),
+        };
+        let dialogs = match listed {
+            Ok(dialogs) => dialogs,
+            // Collecting does not depend on it; the next start asks again.
+            Err(failed) if failed.wait().is_some() || matches!(failed, telegram::Error::Transient { .. }) => {
+                tracing::warn!(account.id = self.account.0, error = %failed, "the dialogs are not listed yet");
+                return Ok(self.accounts.learn(self.account, &failed).await?);
+            }
+            Err(failed) => return Err(failed.into()),
+        };
+        let mut tx = self.pool().begin().await?;
+        record::account::note_peers(&mut tx, self.account, &normalize::peers(&dialogs.chats, &dialogs.users)).await?;
+        table::set_dialogs_listed(&mut tx, self.account).await?;
+        tx.commit().await?;
+        tracing::info!(account.id = self.account.0, dialog.count = dialogs.dialogs.len(), "the dialogs are listed");
+        self.follow().await
+    }
+}

@@ -1,0 +1,152 @@
+//! Live: what happens while Telekeep runs, and what it missed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use sqlx::PgPool;
+use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Post};
+use telekeep_simulator::{PushFaults, Simulator, World};
+
+use crate::installation::{Telekeep, datacentre, until};
+
+/// A world of each kind of chat, watched and collected by a running Telekeep.
+async fn world(seed: u64) -> Simulator {
+    let world = World::generated(
+        seed,
+        [
+            GeneratedChat::new(ChatKind::Channel, "Harbour", 40).named("harbour"),
+            GeneratedChat::new(ChatKind::Supergroup, "Quay", 60).deleted(0.25).named("quay"),
+            GeneratedChat::new(ChatKind::Group, "Night shift", 20),
+            GeneratedChat::new(ChatKind::Private, "Maren", 15),
+        ],
+    );
+    datacentre(world).await
+}
+
+fn watch_all(telekeep: &Telekeep, datacentre: &Simulator) -> Vec<i64> {
+    telekeep.configures("[live]\nround_seconds = 2\n");
+    telekeep.has_workflow("new-chat");
+    let chats: Vec<i64> = datacentre.world().chats().iter().map(|chat| chat.id).collect();
+    for chat in &chats {
+        telekeep.does(&["chat", "watch", &chat.to_string(), "--purpose", "a test"]);
+    }
+    chats
+}
+
+async fn collected(pool: &PgPool, chats: usize) {
+    until("the histories", || async {
+        let whole: i64 =
+            sqlx::query_scalar("select count(*) from workflow_run where state = 'done'").fetch_one(pool).await.unwrap();
+        whole as usize >= chats
+    })
+    .await;
+    // The streams look every two seconds for what they follow.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+}
+
+async fn text_of(pool: &PgPool, chat: i64, id: i32) -> Option<String> {
+    let body: Option<Value> =
+        sqlx::query_scalar("select body from message where chat_id = $1 and message_id = $2 and deleted_at is null")
+            .bind(chat)
+            .bind(i64::from(id))
+            .fetch_optional(pool)
+            .await
+            .unwrap()
+            .flatten();
+    Some(body?["text"].as_str()?.to_owned())
+}
+
+async fn says(pool: &PgPool, chat: i64, id: i32, text: &str) {
+    until(&format!("{text:?} in {chat}"), || async { text_of(pool, chat, id).await.as_deref() == Some(text) }).await;
+}
+
+async fn is_gone(pool: &PgPool, chat: i64, id: i32) {
+    until(&format!("the deletion of {id} in {chat}"), || async {
+        sqlx::query_scalar("select exists (select from message where chat_id = $1 and message_id = $2 and deleted_at is not null)")
+            .bind(chat)
+            .bind(i64::from(id))
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    })
+    .await;
+}
+
+fn posts(datacentre: &Simulator, chat: i64, text: &str) -> i32 {
+    let from = datacentre.world().chat(chat).filter(|chat| chat.kind != ChatKind::Channel).and_then(|chat| {
+        if chat.kind == ChatKind::Private { None } else { datacentre.members(chat.id).ok()?.first().map(|member| member.user_id) }
+    });
+    let post = Post { from, ..Post::text(text) };
+    let record = datacentre.play(Event::Post { chat, post }).unwrap();
+    record.posted().next().unwrap().1
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn what_is_posted_edited_and_deleted_is_kept_as_it_happens(pool: PgPool) {
+    let datacentre = world(21).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chats = watch_all(&telekeep, &datacentre);
+    let _worker = telekeep.works();
+    collected(&pool, chats.len()).await;
+    let pages = datacentre.calls("messages.getHistory");
+
+    let mut posted = BTreeMap::new();
+    for chat in &chats {
+        posted.insert(*chat, (posts(&datacentre, *chat, "a ship"), posts(&datacentre, *chat, "a second ship")));
+    }
+    for (chat, (first, second)) in &posted {
+        says(&pool, *chat, *first, "a ship").await;
+        datacentre.play(Event::Edit { chat: *chat, id: *first, text: "two ships".into() }).unwrap();
+        says(&pool, *chat, *first, "two ships").await;
+        datacentre.play(Event::Delete { chat: *chat, ids: vec![*second] }).unwrap();
+        is_gone(&pool, *chat, *second).await;
+    }
+    assert_eq!(datacentre.calls("messages.getHistory"), pages, "nothing of it was read as history");
+    for chat in &chats {
+        telekeep.has_in_the_record(&datacentre, *chat);
+    }
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn what_was_pushed_in_vain_is_asked_for(pool: PgPool) {
+    let datacentre = world(22).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chats = watch_all(&telekeep, &datacentre);
+    let worker = telekeep.works();
+    collected(&pool, chats.len()).await;
+
+    // Lost, doubled, out of order; then the connection goes; then the process.
+    datacentre.fault_pushes(PushFaults { drop: 6, ..PushFaults::default() });
+    let lost: Vec<_> = chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "lost"))).collect();
+    datacentre.fault_pushes(PushFaults { duplicate: 4, reorder: 4, too_long: 1, ..PushFaults::default() });
+    let mixed: Vec<_> =
+        (0..3).flat_map(|_| chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "mixed"))).collect::<Vec<_>>()).collect();
+    for (chat, id) in &lost {
+        says(&pool, *chat, *id, "lost").await;
+    }
+    datacentre.cut();
+    let cut: Vec<_> = chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "cut"))).collect();
+    for (chat, id) in mixed.iter().chain(&cut) {
+        let text = if cut.contains(&(*chat, *id)) { "cut" } else { "mixed" };
+        says(&pool, *chat, *id, text).await;
+    }
+    worker.kill();
+    let (silent, edited) = (chats[1], cut[1].1);
+    datacentre.silence(silent, true);
+    let away: Vec<_> = chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "away"))).collect();
+    datacentre.play(Event::Edit { chat: silent, id: edited, text: "edited meanwhile".into() }).unwrap();
+    datacentre.play(Event::Delete { chat: chats[2], ids: vec![cut[2].1] }).unwrap();
+    datacentre.play(Event::Delete { chat: chats[0], ids: vec![cut[0].1] }).unwrap();
+    let _worker = telekeep.works();
+    for (chat, id) in &away {
+        says(&pool, *chat, *id, "away").await;
+    }
+    says(&pool, silent, edited, "edited meanwhile").await;
+    is_gone(&pool, chats[2], cut[2].1).await;
+    is_gone(&pool, chats[0], cut[0].1).await;
+    for chat in &chats {
+        telekeep.has_in_the_record(&datacentre, *chat);
+    }
+}
