@@ -59,6 +59,11 @@ impl InputChat {
         }
     }
 
+    /// The method that gives messages of this chat by their ids.
+    pub fn by_id_method(&self) -> &'static str {
+        if self.channel().is_some() { "channels.getMessages" } else { "messages.getMessages" }
+    }
+
     /// The method that describes this chat in full.
     pub fn describing_method(&self) -> &'static str {
         match self {
