@@ -77,7 +77,8 @@ async fn an_export_says_what_it_holds_and_what_it_lacks(pool: PgPool) {
     let documents = lines(&telekeep.does(&["export", &chat]));
     assert_eq!(lines(&std::fs::read_to_string(telekeep.path("taken/messages.ndjson")).unwrap()), documents);
     let counts = ["messages", "deletions", "versions", "links"].map(|name| manifest[name].as_i64().unwrap());
-    assert_eq!(counts, [documents.len() as i64, 1, versions, 0]);
+    let links: i64 = sqlx::query_scalar("select count(*) from link").fetch_one(&pool).await.unwrap();
+    assert_eq!(counts, [documents.len() as i64, 1, versions, links]);
     let files: BTreeMap<&str, &Value> =
         manifest["files"].as_array().unwrap().iter().map(|file| (file["name"].as_str().unwrap(), file)).collect();
     let names: Vec<&str> = files.keys().copied().collect();
