@@ -34,6 +34,8 @@ mod reconciling;
 mod record;
 #[path = "flow/series.rs"]
 mod series;
+#[path = "flow/series_index.rs"]
+mod series_index;
 #[path = "flow/telegram.rs"]
 mod telegram;
 #[path = "flow/triggers.rs"]
