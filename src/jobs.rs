@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, PgPool};
-use telekeep_queue::{self as queue, NewJob, Outcome, Policy, Worker};
+use telekeep_queue::{self as queue, Conflict, NewJob, Outcome, Policy, Worker};
 
 use crate::{
     account::{self, Accounts},
@@ -46,6 +46,8 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
         let mut job = NewJob::new(Self::KIND, serde_json::to_value(self)?);
         job.partition = reader.map_or(0, |r| r.0);
         job.unique_key = Some(self.unique_key());
+        // A job that a schedule spread over hours begins as soon as somebody waits for it.
+        job.on_conflict = Conflict::Earlier;
         Ok(job)
     }
 }

@@ -28,10 +28,14 @@ mod live;
 mod playing;
 #[path = "flow/projection.rs"]
 mod projection;
+#[path = "flow/reconciling.rs"]
+mod reconciling;
 #[path = "flow/record.rs"]
 mod record;
 #[path = "flow/series.rs"]
 mod series;
+#[path = "flow/series_index.rs"]
+mod series_index;
 #[path = "flow/telegram.rs"]
 mod telegram;
 #[path = "flow/triggers.rs"]

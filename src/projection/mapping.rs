@@ -174,6 +174,16 @@ fn name(cjk: bool) -> Map<String, Value> {
     }))
 }
 
+/// The fields by which an audit orders documents, as the record orders their rows.
+pub fn place(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Message => &["chat_id", "message_id"],
+        Kind::Chat => &["chat_id"],
+        Kind::User => &["user_id"],
+        Kind::Link | Kind::Metric | Kind::Name | Kind::Version => &["seen.row"],
+    }
+}
+
 /// The alias that everything reads and writes.
 pub fn alias(prefix: &str, kind: Kind) -> String {
     format!("{prefix}-{kind}")

@@ -39,7 +39,7 @@ fn select(kind: Kind, join: &str, condition: &str) -> String {
         "select t.{key1} as key1, {key2} as key2, t.{first} as first, {second} as second, {} as id, t.revision,
             {} as pending, {} as dead
          from {} {join} where {} and {condition}",
-        table.document_id,
+        kind.document_id(),
         entered("outbox"),
         entered("dead_letter"),
         table.source(),

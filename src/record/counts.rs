@@ -130,7 +130,7 @@ impl Counted {
 }
 
 /// An empty list: told to be none.
-fn is_empty(value: Option<&Value>) -> bool {
+pub(super) fn is_empty(value: Option<&Value>) -> bool {
     value.and_then(Value::as_array).is_some_and(Vec::is_empty)
 }
 

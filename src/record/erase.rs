@@ -41,7 +41,7 @@ pub(super) async fn remove(conn: &mut PgConnection, held: &BoxRow, messages: &[(
             select s.name, '{kind}', g.id, 0, g.revision, g.document from gone g cross join sink s order by s.name, g.id
             on conflict (sink, kind, key1, key2)
             do update set revision = greatest(outbox.revision, excluded.revision), gone = excluded.gone",
-            document_id = table.document_id,
+            document_id = kind.document_id(),
             source = table.source(),
             name = table.name,
         );

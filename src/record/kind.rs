@@ -37,13 +37,21 @@ impl Kind {
         Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// The fields of an index by which an audit orders documents, as [`Table::place`] orders their rows.
-    pub fn place(self) -> &'static [&'static str] {
+    /// A document's `_id` in SQL, over [`Table::source`].
+    pub(super) fn document_id(self) -> String {
+        // As `document::message_document_id` writes it.
+        const MESSAGE: &str = "concat_ws('_', coalesce(owner.user_id, -owner.id), t.chat_id, t.message_id)";
+        const HASH: &str = "encode(t.hash, 'hex')";
         match self {
-            Kind::Message => &["chat_id", "message_id"],
-            Kind::Chat => &["chat_id"],
-            Kind::User => &["user_id"],
-            Kind::Link | Kind::Metric | Kind::Name | Kind::Version => &["seen.row"],
+            Kind::Chat => "t.chat_id::text".to_owned(),
+            Kind::User => "t.user_id::text".to_owned(),
+            Kind::Message => MESSAGE.to_owned(),
+            Kind::Link => format!("{HASH} || '_' || {MESSAGE}"),
+            Kind::Version => format!("{MESSAGE} || '_' || {HASH}"),
+            Kind::Name => format!("t.peer_id || '_' || {HASH}"),
+            Kind::Metric => {
+                format!("{MESSAGE} || '_' || to_char(t.scheduled_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+            }
         }
     }
 
@@ -77,28 +85,11 @@ pub(super) struct Table {
     pub documented: &'static str,
     /// Has `box_id`, `chat_id` and `message_id`: `b` and `owner` are the box and its account.
     pub boxed: bool,
-    /// The document's `_id`.
-    pub document_id: &'static str,
 }
 
-/// A message's `_id`, as [`super::document::message_document_id`] writes it.
-macro_rules! message_id {
-    () => {
-        "concat_ws('_', coalesce(owner.user_id, -owner.id), t.chat_id, t.message_id)"
-    };
-}
+const CHAT: Table = Table { name: "chat", key: ("chat_id", None), place: ("chat_id", None), documented: "true", boxed: false };
 
-const CHAT: Table = Table {
-    name: "chat",
-    key: ("chat_id", None),
-    place: ("chat_id", None),
-    documented: "true",
-    boxed: false,
-    document_id: "t.chat_id::text",
-};
-
-const USER: Table =
-    Table { name: "telegram_user", key: ("user_id", None), place: ("user_id", None), document_id: "t.user_id::text", ..CHAT };
+const USER: Table = Table { name: "telegram_user", key: ("user_id", None), place: ("user_id", None), ..CHAT };
 
 const MESSAGE: Table = Table {
     name: "message",
@@ -106,29 +97,16 @@ const MESSAGE: Table = Table {
     place: ("chat_id", Some("message_id")),
     documented: "t.chat_id is not null",
     boxed: true,
-    document_id: message_id!(),
 };
 
 /// What accumulates is numbered in one column.
-const LINK: Table = Table {
-    name: "link",
-    key: ("id", None),
-    place: ("id", None),
-    documented: "true",
-    boxed: true,
-    document_id: concat!("encode(t.hash, 'hex') || '_' || ", message_id!()),
-};
+const LINK: Table = Table { name: "link", key: ("id", None), place: ("id", None), documented: "true", boxed: true };
 
-const VERSION: Table =
-    Table { name: "message_version", document_id: concat!(message_id!(), " || '_' || encode(t.hash, 'hex')"), ..LINK };
+const METRIC: Table = Table { name: "metric", ..LINK };
 
-const METRIC: Table = Table {
-    name: "metric",
-    document_id: concat!(message_id!(), " || '_' || to_char(t.scheduled_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"),
-    ..LINK
-};
+const VERSION: Table = Table { name: "message_version", ..LINK };
 
-const NAME: Table = Table { name: "name", boxed: false, document_id: "t.peer_id || '_' || encode(t.hash, 'hex')", ..LINK };
+const NAME: Table = Table { name: "name", boxed: false, ..LINK };
 
 impl Table {
     /// The second key in SQL.

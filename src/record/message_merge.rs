@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::content::content_hash;
-use super::counts::{COUNTS, Counted, Counts, FieldOrder};
+use super::counts::{COUNTS, Counted, Counts, FieldOrder, is_empty};
 use super::version::{Stood, says_the_same, version_hash};
 use super::{ChatId, Message, Observation, Via};
 
@@ -181,6 +181,8 @@ fn take(row: &mut Row, incoming: &Message, pts: Option<i32>) {
     match &incoming.raw {
         None => {
             row.edit_date = incoming.edit_date;
+            // What Telegram does not tell, a file that is older need not tell either.
+            let known = if row.imported { Counted::default() } else { known };
             set(row, known.replaced(row.order_pts, &incoming.body, pts, true));
             row.raw = None;
             row.raw_reason = None;
@@ -293,7 +295,7 @@ fn fill(row: &mut Row, incoming: &Message) {
         return;
     }
     let body = row.body.get_or_insert_default();
-    for (key, value) in &incoming.body {
+    for (key, value) in incoming.body.iter().filter(|(_, value)| !is_empty(Some(value))) {
         // A count that was told to be none is not absent.
         if !body.contains_key(key) && !row.field_pts.contains_key(key) {
             body.insert(key.clone(), value.clone());

@@ -55,7 +55,7 @@ pub async fn rows(pool: &PgPool, kind: Kind, ids: &[i64]) -> Result<Vec<SeriesRo
     let statement = format!(
         "select t.id, {} as document_id, {columns}, t.revision, t.first_seen, t.last_seen, seer.label as account, t.via, t.job
          from {} left join account seer on seer.id = t.account_id where t.id = any ($1)",
-        table.document_id,
+        kind.document_id(),
         table.source()
     );
     sqlx::query_as(AssertSqlSafe(statement)).bind(ids).fetch_all(pool).await

@@ -233,7 +233,6 @@ pub async fn commit(
         // The ledger's rows stand before messages in the order of locks.
         open_ledgers(conn, account, held, messages.iter().map(|message| message.chat)).await?;
         written.extend(message::commit(conn, held, &messages, &seen).await?);
-        settle_runs(conn, account, held, &messages).await?;
         let counts: Vec<Counts> =
             happened.counts.iter().filter(|(chat, _)| of_box(*chat)).map(|(_, counts)| counts.clone()).collect();
         written.extend(message::commit_counts(conn, held, &counts, &seen).await?);
@@ -309,38 +308,6 @@ async fn open_ledgers(
     for chat in chats.into_iter().filter(|chat| !known.contains(chat)) {
         coverage::open(conn, ChatId(chat), account).await?;
     }
-    Ok(())
-}
-
-/// What was told in a row above the top is settled as one span, so that looking for holes need not look at each of its rows.
-async fn settle_runs(conn: &mut PgConnection, account: AccountId, held: &BoxRow, messages: &[Message]) -> Result<(), Error> {
-    let ids: BTreeSet<(i64, i64)> = messages.iter().map(|message| (message.chat.0, message.id)).collect();
-    let mut runs: Vec<(i64, i64, i64)> = Vec::new();
-    for (chat, id) in ids {
-        match runs.last_mut() {
-            Some((of, _, to)) if *of == chat && *to + 1 == id => *to = id,
-            _ => runs.push((chat, id, id)),
-        }
-    }
-    if runs.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "with told as (
-            select c.id, range_agg(int8range(greatest(r.lo, c.top + 1), r.hi + 1)) as spans
-            from unnest($2::bigint[], $3::bigint[], $4::bigint[]) r (chat, lo, hi)
-            join coverage c on c.box_id = $1 and c.chat_id = r.chat and coalesce(c.account_id, $5) = $5
-            where r.hi > c.top group by c.id
-        )
-        update coverage c set settled = c.settled + told.spans from told where c.id = told.id",
-    )
-    .bind(held.id.0)
-    .bind(runs.iter().map(|run| run.0).collect::<Vec<_>>())
-    .bind(runs.iter().map(|run| run.1).collect::<Vec<_>>())
-    .bind(runs.iter().map(|run| run.2).collect::<Vec<_>>())
-    .bind(account.0)
-    .execute(conn)
-    .await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::change::{Change, announce};
 use super::content::hash_fields;
 use super::outbox::Kind;
 
-/// What makes a version. A moved edit date, counts, buttons or a preview that was made later make none.
+/// What makes a version. A moved edit date, counts, buttons and a web preview, which Telegram makes later and on its own, make none.
 const DECIDES: [&str; 3] = ["text", "entities", "media_id"];
 
 /// What is kept of one: the text and the media, as they were.
@@ -23,8 +23,12 @@ const KEPT: [&str; 15] = [
 
 /// SHA-256 over text, entities and media id.
 pub fn version_hash(body: &Map<String, Value>) -> Vec<u8> {
+    let mut decisive = picked(body, &DECIDES);
+    if is_preview(body) {
+        decisive.remove("media_id");
+    }
     let mut hash = Sha256::new();
-    hash_fields(&mut hash, &picked(body, &DECIDES));
+    hash_fields(&mut hash, &decisive);
     hash.finalize().to_vec()
 }
 
@@ -32,8 +36,12 @@ pub fn version_hash(body: &Map<String, Value>) -> Vec<u8> {
 /// normalised in part.
 pub fn says_the_same(one: &Map<String, Value>, two: &Map<String, Value>) -> bool {
     let text = |body: &Map<String, Value>| body.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let media = |body: &Map<String, Value>| body.get("media").and_then(Value::as_bool).unwrap_or(false);
+    let media = |body: &Map<String, Value>| body.get("media").and_then(Value::as_bool).unwrap_or(false) && !is_preview(body);
     text(one) == text(two) && media(one) == media(two)
+}
+
+fn is_preview(body: &Map<String, Value>) -> bool {
+    body.get("media_type").and_then(Value::as_str) == Some("webpage")
 }
 
 fn picked(body: &Map<String, Value>, fields: &[&str]) -> Map<String, Value> {
@@ -99,7 +107,8 @@ async fn insert(conn: &mut PgConnection, held: &BoxRow, versions: Vec<NewVersion
         where not (n.poor and exists (
             select from message_version v where v.box_id = $1 and v.message_id = n.id
                 and coalesce(v.body->>'text', '') = coalesce(n.body->>'text', '')
-                and coalesce(v.body->'media', 'false') = coalesce(n.body->'media', 'false')))
+                and (coalesce(v.body->>'media', '') = 'true' and coalesce(v.body->>'media_type', '') <> 'webpage')
+                    = (coalesce(n.body->>'media', '') = 'true' and coalesce(n.body->>'media_type', '') <> 'webpage')))
         order by n.id, n.hash
         on conflict (box_id, message_id, hash) do nothing
         returning id, revision",

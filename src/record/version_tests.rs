@@ -86,7 +86,11 @@ fn a_text_that_came_back_stood_before_even_when_that_is_heard_late() {
 fn a_moved_edit_date_and_counts_make_no_version() {
     let later = Message { edit_date: Some(at(9)), ..says(json!({"text": "a", "media": false, "views": 5, "pinned": true})) };
     let heard = Heard::default().live(1, "a").hears(Via::Live, pushed(2, later));
-    assert_eq!((heard.kept().len(), heard.row.map(|row| row.revision)), (0, Some(2)));
+    assert_eq!((heard.kept().len(), heard.row.as_ref().map(|row| row.revision)), (0, Some(2)));
+    let preview =
+        json!({"text": "a", "media": true, "media_type": "webpage", "media_id": "photo_1", "webpage": {"url": "https://x.org"}});
+    let heard = heard.hears(Via::Live, pushed(3, says(preview)));
+    assert_eq!((heard.kept().len(), heard.row.map(|row| row.revision)), (0, Some(3)));
 }
 
 #[test]
@@ -106,6 +110,9 @@ fn an_import_is_a_version_where_its_words_differ() {
     assert_eq!(replaced.versions.len(), 0, "the same, told better");
     let filled = Heard::default().hears(Via::History, pushed(5, telegram.clone())).hears(Via::Import, poor);
     assert_eq!(filled.versions.len(), 0);
+    let counted = says(json!({"text": "a", "media": true, "reactions": [{"reaction": "👍", "count": 1}]}));
+    let uncounted = Heard::default().hears(Via::Import, counted).hears(Via::History, pushed(5, telegram.clone()));
+    assert_eq!(Value::Object(uncounted.body()), Value::Object(telegram.body.clone()), "as if there had been no import");
     let before = Heard::default().hears(Via::Import, text("before")).hears(Via::History, pushed(5, telegram.clone()));
     assert_eq!(before.kept(), ["before"]);
     let after = Heard::default().hears(Via::History, pushed(5, telegram)).hears(Via::Import, text("before"));

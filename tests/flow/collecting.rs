@@ -9,7 +9,116 @@ use serde_json::Value;
 use sqlx::PgPool;
 use telekeep_simulator::World;
 
+<<<<<<< HEAD
 use crate::installation::{DATACENTRE, Telekeep, Worker, datacentre, outbox, until};
+=======
+/// The datacentre's own threads: a test that waits for a process must not stop it.
+static DATACENTRE: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
+
+async fn datacentre(world: World) -> Simulator {
+    DATACENTRE.spawn(async { Simulator::start(world, Options::default()).await.unwrap() }).await.unwrap()
+}
+
+/// One installation of Telekeep: a database, index names and a folder of its own.
+struct Telekeep {
+    folder: tempfile::TempDir,
+    database: String,
+    prefix: String,
+    /// The way to Elasticsearch where it is not the direct one.
+    server: Option<String>,
+}
+
+impl Telekeep {
+    /// Prepared, with an account at this datacentre.
+    fn at(datacentre: &Simulator, pool: &PgPool) -> Self {
+        let database = pool.connect_options().to_url_lossy().to_string();
+        let prefix = format!("flow-{:x}", rand::random::<u64>());
+        let telekeep = Self { folder: tempfile::tempdir().unwrap(), database, prefix, server: None };
+        std::fs::write(telekeep.path("telekeep.toml"), "[worker]\nlease_seconds = 3\n").unwrap();
+        std::fs::write(telekeep.path("keeper.json"), serde_json::to_vec(&datacentre.account("keeper").unwrap()).unwrap()).unwrap();
+        telekeep.does(&["migrate"]);
+        telekeep.does(&["account", "import", "keeper.json"]);
+        telekeep
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telekeep"));
+        command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database);
+        command.env("TELEKEEP_INDEX_PREFIX", &self.prefix).env("TELEKEEP_LOG", "warn").env_remove("TELEKEEP_CONFIG");
+        assert!(std::env::var_os("ELASTICSEARCH_URL").is_some(), "ELASTICSEARCH_URL is not set: eval \"$(scripts/up)\" starts one");
+        command.envs(self.server.iter().map(|server| ("ELASTICSEARCH_URL", server)));
+        command
+    }
+
+    /// Runs a command that must succeed; gives what it printed.
+    fn does(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn works(&self) -> Worker {
+        let log = std::fs::File::options().append(true).create(true).open(self.path("log")).unwrap();
+        Worker(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// The chat's documents by message id.
+    fn documents(&self, chat: i64, from: &str) -> BTreeMap<i64, Value> {
+        let lines = self.does(&["export", &chat.to_string(), "--from", from]);
+        let documents = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        documents.map(|document| (document["message_id"].as_i64().unwrap(), document)).collect()
+    }
+
+    /// Record and index hold exactly what the datacentre holds.
+    fn holds_the_truth(&self, datacentre: &Simulator, chat: i64) {
+        let truth: BTreeMap<i64, String> =
+            datacentre.truth(chat).unwrap().into_iter().map(|t| (i64::from(t.content.message_id), t.content_hash)).collect();
+        assert!(!truth.is_empty());
+        for from in ["record", "index"] {
+            let found: BTreeMap<i64, String> = self
+                .documents(chat, from)
+                .iter()
+                .map(|(id, document)| (*id, Truth::hash_of(&Content::of_document(document).unwrap())))
+                .collect();
+            let differ: Vec<_> = truth.iter().filter(|(id, hash)| found.get(id) != Some(hash)).map(|(id, _)| id).take(5).collect();
+            assert!(
+                differ.is_empty() && found.len() == truth.len(),
+                "the {from} differs in {differ:?}, {} of {}",
+                found.len(),
+                truth.len()
+            );
+        }
+    }
+}
+
+/// A working process, which is killed at the latest when the test ends.
+struct Worker(Child);
+
+impl Worker {
+    fn kill(self) {}
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Telekeep {
+    fn drop(&mut self) {
+        let Ok(server) = std::env::var("ELASTICSEARCH_URL") else { return };
+        for kind in telekeep::record::outbox::Kind::ALL {
+            let index = format!("{server}/{}-{kind}-v1", self.prefix);
+            let _ = Command::new("curl").args(["-fsS", "-o", "/dev/null", "-X", "DELETE", &index]).status();
+        }
+    }
+}
+>>>>>>> series
 
 async fn revisions(pool: &PgPool) -> Vec<(i64, i64)> {
     sqlx::query_as("select message_id, revision from message order by 1").fetch_all(pool).await.unwrap()
@@ -55,7 +164,9 @@ async fn a_worker_killed_three_times_loses_and_doubles_nothing(pool: PgPool) {
     let telekeep = Telekeep::at(&datacentre, &pool);
     let chat = datacentre.world().chats()[0].id;
     let pages_in_all = datacentre.world().chats()[0].count().div_ceil(100) as u64;
-    telekeep.does(&["chat", "watch", &chat.to_string()]);
+    telekeep.does(&["chat", "watch", &chat.to_string(), "--on-delete", "erase"]);
+    let watched: Value = serde_json::from_str(&telekeep.does(&["chat", "show", &chat.to_string(), "--json"])).unwrap();
+    assert_eq!(watched["watch"]["on_delete"], "erase");
     std::fs::create_dir(telekeep.path("workflows")).unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/new-chat.toml");
     std::fs::copy(file, telekeep.path("workflows/new-chat.toml")).unwrap();

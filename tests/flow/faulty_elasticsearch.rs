@@ -70,16 +70,25 @@ impl Message {
         Ok(Some(Self { head, body }))
     }
 
-    /// The head without what would let the answer be compressed or cut into pieces.
-    fn plain_head(&self) -> String {
-        let plain = |line: &&str| !line.to_ascii_lowercase().starts_with("accept-encoding:");
-        let lines: Vec<&str> = self.head.trim_end().lines().filter(plain).collect();
-        format!("{}\r\n\r\n", lines.join("\r\n"))
+    /// The head as HTTP/1.0 has it: the answer comes in one piece, and its end is that of the connection.
+    fn simple_head(&self) -> String {
+        let kept = |line: &&str| {
+            let line = line.to_ascii_lowercase();
+            !line.starts_with("accept-encoding:") && !line.starts_with("connection:")
+        };
+        let lines: Vec<&str> = self.head.trim_end().lines().filter(kept).collect();
+        format!("{}\r\nconnection: close\r\n\r\n", lines.join("\r\n").replacen("HTTP/1.1", "HTTP/1.0", 1))
+    }
+
+    /// What a server that closes behind its answer said.
+    fn answered(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        Some(Self { head, body: bytes[end..].to_vec() })
     }
 }
 
 async fn serve(mut near: TcpStream, server: &str, troubled: &AtomicBool, refused: &AtomicU64) -> std::io::Result<()> {
-    let mut far = TcpStream::connect(server).await?;
     while let Some(request) = Message::read(&mut near).await? {
         let is_bulk = request.head.lines().next().is_some_and(|line| line.contains("/_bulk"));
         let fate = if is_bulk && troubled.load(Ordering::SeqCst) { rand::rng().random_range(0..10) } else { 9 };
@@ -91,19 +100,25 @@ async fn serve(mut near: TcpStream, server: &str, troubled: &AtomicBool, refused
             near.write_all((head + &body).as_bytes()).await?;
             continue;
         }
-        far.write_all(request.plain_head().as_bytes()).await?;
+        let mut far = TcpStream::connect(server).await?;
+        far.write_all(request.simple_head().as_bytes()).await?;
         far.write_all(&request.body).await?;
-        let Some(mut answer) = Message::read(&mut far).await? else { return Ok(()) };
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).await?;
+        let Some(mut answer) = Message::answered(&bytes) else { return Ok(()) };
         if fate < 5
             && let Ok(mut told) = serde_json::from_slice::<Value>(&answer.body)
         {
             refused.fetch_add(spoil(&mut told), Ordering::SeqCst);
             answer.body = told.to_string().into_bytes();
-            let keep = |line: &&str| !line.to_ascii_lowercase().starts_with("content-length:");
-            let lines: Vec<&str> = answer.head.trim_end().lines().filter(keep).collect();
-            answer.head = format!("{}\r\ncontent-length: {}\r\n\r\n", lines.join("\r\n"), answer.body.len());
         }
-        near.write_all(answer.head.as_bytes()).await?;
+        let kept = |line: &&str| {
+            let line = line.to_ascii_lowercase();
+            !line.starts_with("content-length:") && !line.starts_with("connection:")
+        };
+        let lines: Vec<&str> = answer.head.trim_end().lines().filter(kept).collect();
+        let head = lines.join("\r\n").replacen("HTTP/1.0", "HTTP/1.1", 1);
+        near.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n", answer.body.len()).as_bytes()).await?;
         near.write_all(&answer.body).await?;
     }
     Ok(())

@@ -318,7 +318,10 @@ async fn chats_and_users_merge_field_by_field(pool: PgPool) {
     assert!(user::merge_users(&mut conn, &users("Hari"), &seen).await.expect("same").is_empty());
     assert_eq!(user::merge_users(&mut conn, &users("Raych"), &seen).await.expect("changed"), [9]);
     let entries: Vec<(String, i64, i64)> =
-        sqlx::query_as("select kind, key1, revision from outbox order by 1").fetch_all(&mut *conn).await.expect("entries");
+        sqlx::query_as("select kind, key1, revision from outbox where kind <> 'name' order by 1")
+            .fetch_all(&mut *conn)
+            .await
+            .expect("entries");
     assert_eq!(entries, [("chat".into(), LIBRARY.0, 1), ("user".into(), 9, 2)]);
 }
 

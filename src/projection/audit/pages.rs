@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    projection::{Error, elasticsearch::Elasticsearch},
+    projection::{Error, elasticsearch::Elasticsearch, mapping},
     record::{audit::Place, outbox::Kind},
 };
 
@@ -51,8 +51,7 @@ impl Pages {
             });
         };
         // A document without its keys comes last, as one that the record does not have.
-        let sort = kind
-            .place()
+        let sort = mapping::place(kind)
             .iter()
             .map(|field| json!({ *field: { "order": "asc", "missing": "_last" } }))
             .chain([json!({ "_shard_doc": "asc" })]);

@@ -302,8 +302,9 @@ impl<'a> Stage<'a> {
                 let tl::enums::Message::Message(mut message) = self.message("id", chat, *id)? else {
                     return Err(impossible("id", "a service message has no counts".to_owned()));
                 };
-                message.views = views.or(message.views);
-                message.forwards = forwards.or(message.forwards);
+                // One flag of the schema stands for both.
+                message.views = views.or(message.views).or(Some(0));
+                message.forwards = forwards.or(message.forwards).or(Some(0));
                 self.touch(chat, *id, &message.into());
                 for notice in views.map(|_| Notice::Views(*id)).into_iter().chain(forwards.map(|_| Notice::Forwards(*id))) {
                     self.notice(chat, notice);

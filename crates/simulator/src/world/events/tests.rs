@@ -185,3 +185,23 @@ fn a_script_tells_its_place_when_it_is_wrong() {
     );
     assert!(told("c.toml", "a = 1\n").contains("no `[[event]]`"));
 }
+
+#[test]
+fn a_message_that_was_touched_is_still_there() {
+    let world = world();
+    for chat in world.chats() {
+        let ids: Vec<i32> = chat.ids_from(1).take(6).collect();
+        for step in 0..60_i32 {
+            let id = ids[(step % 6) as usize];
+            let event = match step % 4 {
+                0 => Event::Pin { chat: chat.id, id, by: None, silent: false },
+                1 => Event::Counts { chat: chat.id, id, views: Some(step), forwards: None },
+                2 => Event::Edit { chat: chat.id, id, text: format!("edited {step}") },
+                _ => Event::React { chat: chat.id, id, user: AUTHOR + i64::from(step % 5), emoji: Some("👍".into()) },
+            };
+            let told = format!("{event:?}");
+            let happened = world.play(event).is_ok();
+            assert!(chat.message(id).is_some(), "{happened}: {told}");
+        }
+    }
+}
