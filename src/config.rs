@@ -254,3 +254,18 @@ pub fn line_of(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
     let start = span.map_or(0, |s| s.start.min(text.len()));
     text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_a_number_from_zero() {
+        let read = |text: &str| Config::parse(Path::new("telekeep.toml"), text);
+        assert_eq!(read("[telegram]\npace = 20").unwrap().telegram.pace, Some(20.0));
+        assert_eq!(read("[telegram]\npace = 0").unwrap().telegram.pace, Some(0.0));
+        assert_eq!(read("[telegram]\ntimeout_seconds = 5").unwrap().telegram.pace, None);
+        let refused = read("[telegram]\npace = -1").unwrap_err().to_string();
+        assert_eq!(refused, "telekeep.toml:2: pace = -1 is no pace; write a number from 0, as 1.0");
+    }
+}

@@ -7,7 +7,7 @@ use crate::record::{
     AccountId,
     budget::{self as table, Filling, Taken},
 };
-use crate::telegram::{self, budget, flood};
+use crate::telegram::{self, Dialogs, budget, flood};
 
 /// A database that says so often that a method rests is believed.
 const MOST_RESTS: u32 = 3;
@@ -34,6 +34,12 @@ impl Accounts {
             }
         }
         Err(telegram::Error::Flood { method: method.to_owned(), wait: flood::LONGEST_SLEEP }.into())
+    }
+
+    /// Lists all dialogs of an account. Once is enough: what it learns stays in the record.
+    pub async fn dialogs(&self, id: AccountId) -> Result<Dialogs> {
+        let connection = self.open(id).await?;
+        connection.dialogs_with(async || self.permit(id, budget::DIALOGS).await).await
     }
 
     async fn take(&self, id: AccountId, method: &str) -> Result<Taken> {

@@ -14,7 +14,7 @@ use crate::{
     account::{self, Accounts, Format, How, LostKey, SessionFile, Step, session_string},
     config::Config,
     normalize,
-    telegram::{self, LoginRefusal, SessionData, budget},
+    telegram::{self, LoginRefusal, SessionData},
 };
 
 #[derive(Debug, Subcommand)]
@@ -184,9 +184,7 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
 /// Lists the account's dialogs, once: which chats it knows stays in the record. A failure here loses nothing.
 async fn learn(accounts: &Accounts, account: account::Account) {
     let listed = async {
-        let connection = accounts.open(account.id).await?;
-        accounts.permit(account.id, budget::DIALOGS).await?;
-        let dialogs = connection.dialogs().await?;
+        let dialogs = accounts.dialogs(account.id).await?;
         accounts.note_peers(account.id, &normalize::peers(&dialogs.chats, &dialogs.users)).await?;
         Ok::<_, account::Error>(dialogs.dialogs.len())
     }

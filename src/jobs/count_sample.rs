@@ -71,6 +71,7 @@ impl Job for CountSample {
             let request = PageRequest::new(&before, 0, Window { from: 1, to: before.top });
             let asked: Vec<i64> = due.iter().map(|d| d.message_id).collect();
             let ids: Vec<i32> = asked.iter().filter_map(|id| i32::try_from(*id).ok()).collect();
+            cx.accounts.permit(reader.account, reader.chat.by_id_method()).await?;
             let page = normalize::page(&reader.connection.messages_by_id(&reader.chat, &ids).await?);
             cx.accounts.note_peers(reader.account, &page.peers()).await?;
             let seen = Observation { account: reader.account, via: Via::History, job: Some(cx.job.id), pts: page.pts.or(pts) };

@@ -53,12 +53,22 @@ pub async fn next(conn: &mut PgConnection, chat: Option<ChatId>, after: (i64, i6
     .await?)
 }
 
+/// What a row keeps when it becomes whole.
+#[derive(FromRow)]
+struct Kept {
+    account_id: Option<i64>,
+    via: String,
+    job: Option<i64>,
+    order_pts: Option<i32>,
+    last_seen: DateTime<Utc>,
+}
+
 /// Puts what was understood in the place of what was kept raw, unless the message was told anew meanwhile. The order key and the
 /// provenance stay: nobody saw it again. Answers whether it was done.
 pub async fn commit(conn: &mut PgConnection, kept: &RawMessage, understood: &Message) -> Result<bool, Error> {
     watch::require(conn, ChatId(kept.chat_id)).await?;
     let held = boxes::lock(conn, BoxId(kept.box_id)).await?;
-    let found: Option<(Option<i64>, String, Option<i64>, Option<i32>, DateTime<Utc>)> = sqlx::query_as(
+    let found: Option<Kept> = sqlx::query_as(
         "select account_id, via, job, order_pts, last_seen from message
         where box_id = $1 and message_id = $2 and raw = $3 for update",
     )
@@ -67,15 +77,15 @@ pub async fn commit(conn: &mut PgConnection, kept: &RawMessage, understood: &Mes
     .bind(&kept.raw)
     .fetch_optional(&mut *conn)
     .await?;
-    let Some((account, via, job, pts, last_seen)) = found else { return Ok(false) };
-    let via = [Via::Live, Via::History, Via::Import, Via::Difference].into_iter().find(|known| known.as_str() == via);
-    let account = AccountId(account.unwrap_or_default());
-    let seen = Observation { account, via: via.unwrap_or(Via::History), job, pts };
+    let Some(found) = found else { return Ok(false) };
+    let via = [Via::Live, Via::History, Via::Import, Via::Difference].into_iter().find(|known| known.as_str() == found.via);
+    let account = AccountId(found.account_id.unwrap_or_default());
+    let seen = Observation { account, via: via.unwrap_or(Via::History), job: found.job, pts: found.order_pts };
     let written = message::commit(conn, &held, std::slice::from_ref(understood), &seen).await?;
     sqlx::query("update message set last_seen = $3 where box_id = $1 and message_id = $2")
         .bind(kept.box_id)
         .bind(kept.message_id)
-        .bind(last_seen)
+        .bind(found.last_seen)
         .execute(conn)
         .await?;
     Ok(!written.revised.is_empty())

@@ -61,7 +61,7 @@ pub fn pace(configured: Option<f64>, pinned: bool) -> Option<f64> {
 
 /// Whether a session takes another pace than the configured one, which its operator should know.
 pub fn pace_is_refused(configured: Option<f64>, pinned: bool) -> bool {
-    configured.is_some_and(|pace| !pinned && !(pace > 0.0 && pace <= 1.0))
+    !pinned && configured.is_some_and(|pace| pace <= 0.0 || pace > 1.0)
 }
 
 #[cfg(test)]

@@ -59,6 +59,11 @@ impl InputChat {
         }
     }
 
+    /// The method that gives messages of this chat by their ids.
+    pub fn by_id_method(&self) -> &'static str {
+        if self.channel().is_some() { "channels.getMessages" } else { "messages.getMessages" }
+    }
+
     /// The method that describes this chat in full.
     pub fn describing_method(&self) -> &'static str {
         match self {
@@ -132,10 +137,19 @@ impl Connection {
 
     /// Lists all dialogs. Listing again and again gets accounts penalised: do it once, and keep the chats in the record.
     pub async fn dialogs(&self) -> Result<Dialogs> {
+        self.dialogs_with(async || Ok(())).await
+    }
+
+    /// Lists all dialogs, asking for leave before each page.
+    pub async fn dialogs_with<E: From<Error>>(
+        &self,
+        leave: impl AsyncFn() -> std::result::Result<(), E>,
+    ) -> std::result::Result<Dialogs, E> {
         let mut all = Dialogs::default();
         let mut seen = HashSet::new();
         let mut offset = Offset::default();
         loop {
+            leave().await?;
             let page = self.dialog_page(&offset).await?;
             let next = Offset::after(&page);
             let before = all.dialogs.len();

@@ -103,6 +103,8 @@ struct Inner {
     closed: CancellationToken,
     /// What Telegram tells on its own.
     ears: Arc<Ears>,
+    /// Short waits that all calls sleep through.
+    rests: flood::Rests,
 }
 
 /// An account's connection to Telegram. Cloning shares it; the last clone to go ends it.
@@ -124,6 +126,7 @@ impl Connection {
             pools: Mutex::default(),
             closed: CancellationToken::new(),
             ears: Arc::default(),
+            rests: flood::Rests::default(),
         }))
     }
 
@@ -134,7 +137,7 @@ impl Connection {
     pub async fn invoke<R: tl::RemoteCall>(&self, request: &R) -> Result<R::Return> {
         let body = request.to_bytes();
         let method = method_name(&body);
-        let answer = flood::sleep_short(|| self.attempt(method, &body)).await?;
+        let answer = flood::sleep_short(&self.0.rests, method, || self.attempt(method, &body)).await?;
         R::Return::from_bytes(&answer).map_err(|source| Error::Undecodable { method: method.to_owned(), source, bytes: answer })
     }
 

@@ -1,8 +1,11 @@
 //! Waits that Telegram asks for. A few seconds are slept here; anything longer goes back to the caller, who makes a schedule of it.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::{Error, Result};
+use crate::clock;
 
 /// The longest single wait that is slept instead of being returned.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(5);
@@ -11,20 +14,47 @@ const MOST_SLEEPS: u32 = 3;
 /// Telegram counts whole seconds from its own answer; asking again a moment early would start the wait anew.
 const MARGIN: Duration = Duration::from_millis(200);
 
-/// Makes a call, sleeping through short waits.
-pub(super) async fn sleep_short<T, F>(mut call: impl FnMut() -> F) -> Result<T>
+/// The short waits of one connection: whoever shares it sleeps through them too, and calls nothing in the meantime.
+#[derive(Default)]
+pub(super) struct Rests(Mutex<HashMap<String, Instant>>);
+
+impl Rests {
+    fn begin(&self, method: String, wait: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(method, clock::mark() + wait);
+    }
+
+    fn left(&self, method: &str) -> Option<Duration> {
+        let mut rests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = rests.get(method)?.checked_duration_since(clock::mark());
+        if left.is_none() {
+            rests.remove(method);
+        }
+        left
+    }
+
+    async fn over(&self, method: &str) {
+        while let Some(left) = self.left(method) {
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+/// Makes a call, sleeping through short waits, also those that another call of the method was told.
+pub(super) async fn sleep_short<T, F>(rests: &Rests, method: &str, mut call: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
     for _ in 0..MOST_SLEEPS {
+        rests.over(method).await;
         match call().await {
             Err(Error::Flood { method, wait }) if wait <= LONGEST_SLEEP => {
                 tracing::debug!(telegram.method = %method, wait_s = wait.as_secs(), "sleeping through a short flood wait");
-                tokio::time::sleep(wait + MARGIN).await;
+                rests.begin(method, wait + MARGIN);
             }
             answer => return answer,
         }
     }
+    rests.over(method).await;
     call().await
 }
 
@@ -35,7 +65,7 @@ mod tests {
     /// Calls that are refused `times` times with this wait, then answered; gives the calls made and the answer.
     async fn refused(times: u32, seconds: u64) -> (u32, Result<()>) {
         let mut calls = 0;
-        let answer = sleep_short(|| {
+        let answer = sleep_short(&Rests::default(), "messages.getHistory", || {
             calls += 1;
             let refused = calls <= times;
             async move {
@@ -54,6 +84,17 @@ mod tests {
         let (calls, answer) = refused(1, 0).await;
         assert!(answer.is_ok());
         assert_eq!(calls, 2);
+    }
+
+    #[tokio::test]
+    async fn who_shares_the_connection_sleeps_too() {
+        let rests = Rests::default();
+        rests.begin("messages.getHistory".into(), Duration::from_millis(300));
+        let began = clock::mark();
+        sleep_short(&rests, "users.getUsers", || async { Ok(()) }).await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(250), "other methods go on");
+        sleep_short(&rests, "messages.getHistory", || async { Ok(()) }).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(300));
     }
 
     #[tokio::test]

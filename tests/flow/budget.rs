@@ -154,3 +154,61 @@ async fn a_wait_that_is_too_long_to_sleep_takes_nothing(pool: PgPool) {
         assert!((5..=6).contains(&wait.as_secs()), "{wait:?}");
     }
 }
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn each_call_of_a_job_is_paid_for_and_a_spent_budget_snoozes_it(pool: PgPool) {
+    let world = World::generated(5, [GeneratedChat::new(ChatKind::Channel, "Harbour", 4_000).named("harbour")]);
+    let datacentre = super::installed::datacentre(world).await;
+    datacentre.set_rules(Some(Rules { multiple: MULTIPLE, ..Rules::default() })).unwrap();
+    let chat = datacentre.world().chats()[0].id;
+    let telekeep = super::installed::Installed::at(&datacentre, &pool);
+    std::fs::write(telekeep.path("telekeep.toml"), format!("[telegram]\npace = {MULTIPLE}\n")).unwrap();
+    telekeep.does(&["collect", &chat.to_string()]);
+    assert!(datacentre.violations().is_empty(), "{:?}", datacentre.violations());
+    let methods: Vec<String> = sqlx::query_scalar("select method from account_budget order by 1").fetch_all(&pool).await.unwrap();
+    assert_eq!(methods, ["channels.getFullChannel", "messages.getHistory"]);
+
+    let calls = datacentre.calls("messages.getHistory");
+    let spent = "update account_budget set tokens = -100000, updated_at = now() where method = 'messages.getHistory'";
+    sqlx::query(spent).execute(&pool).await.unwrap();
+    sqlx::query("update coverage set stale = settled").execute(&pool).await.unwrap();
+    telekeep.does(&["job", "enqueue", "history_fetch", "--chat", &chat.to_string(), "--at", "1"]);
+    let mut worker = telekeep.command(&["run", "--roles", "worker"]).spawn().unwrap();
+    let mut snoozed = None;
+    for _ in 0..200 {
+        let job: (String, Option<String>, i32, f64) = sqlx::query_as(
+            "select state::text, error, failure, extract(epoch from run_at - now())::float8 from job where kind = 'history_fetch' order by id desc limit 1",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        if job.3 > 60.0 {
+            snoozed = Some(job);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let (state, error, failure, seconds) = snoozed.expect("the job waits");
+    assert_eq!((state.as_str(), failure), ("scheduled", 0));
+    assert!(error.as_deref().unwrap_or_default().contains("this account's budget of it is spent"), "{error:?}");
+    assert!((6_000.0..6_700.0).contains(&seconds), "100,000 calls at 15 a second, not {seconds} s");
+    assert_eq!(datacentre.calls("messages.getHistory"), calls, "nothing was asked");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn each_page_of_dialogs_is_paid_for(pool: PgPool) {
+    let it = reading(&pool, Some(1.0)).await;
+    it.accounts.dialogs(it.keeper).await.unwrap();
+    let calls = it.datacentre.calls("messages.getDialogs");
+    let left: f64 = sqlx::query_scalar("select tokens from account_budget where method = 'messages.getDialogs'")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!((left - (40.0 - calls as f64)).abs() < 0.5, "{left} are left of 40 after {calls} calls");
+    sqlx::query("update account_budget set tokens = -1, updated_at = now()").execute(&pool).await.unwrap();
+    let refused = it.accounts.dialogs(it.keeper).await.unwrap_err();
+    assert!(matches!(refused, account::Error::Telegram(Error::OverBudget { .. })), "{refused:?}");
+    assert_eq!(it.datacentre.calls("messages.getDialogs"), calls);
+}

@@ -136,21 +136,13 @@ async fn what_cannot_be_imported_is_refused_with_what_to_do(pool: PgPool) {
 
     let whole = std::fs::read(telekeep.path("group/result.json")).unwrap();
     std::fs::write(telekeep.path("half.json"), &whole[..whole.len() / 2]).unwrap();
-    assert_snapshot!(telekeep.refuses(&["import", "half.json", "--watch"]), @r#"
-    error: half.json: line 16, column 2: the file ends here, in the middle (EOF while parsing an object): it was cut off, export it again; nothing was imported
-    "#);
+    assert_snapshot!(telekeep.refuses(&["import", "half.json", "--watch"]), @"error: half.json: line 16, column 2: the file ends here, in the middle (EOF while parsing an object): it was cut off, export it again; nothing was imported");
     std::fs::write(telekeep.path("other.json"), "{\"name\": \"package\"}").unwrap();
-    assert_snapshot!(telekeep.refuses(&["import", "other.json", "--watch"]), @r#"
-    error: other.json: it is JSON, but no export of Telegram Desktop: there are no chats in it (export as machine-readable JSON, with messages); nothing was imported
-    "#);
-    assert_snapshot!(telekeep.refuses(&["import", "nowhere", "--watch"]), @r#"
-    error: nowhere cannot be read (No such file or directory (os error 2)); give the folder that Telegram Desktop exported to as machine-readable JSON: it holds result.json
-    "#);
+    assert_snapshot!(telekeep.refuses(&["import", "other.json", "--watch"]), @"error: other.json: it is JSON, but no export of Telegram Desktop: there are no chats in it (export as machine-readable JSON, with messages); nothing was imported");
+    assert_snapshot!(telekeep.refuses(&["import", "nowhere", "--watch"]), @"error: nowhere cannot be read (No such file or directory (os error 2)); give the folder that Telegram Desktop exported to as machine-readable JSON: it holds result.json");
 
     exported(&telekeep, "private", &json!({"name": "Ann", "type": "personal_chat", "id": 9, "messages": messages}));
-    assert_snapshot!(telekeep.refuses(&["import", "private", "--watch"]), @r#"
-    error: chat 9 is private: say why it is collected with --purpose TEXT
-    "#);
+    assert_snapshot!(telekeep.refuses(&["import", "private", "--watch"]), @"error: chat 9 is private: say why it is collected with --purpose TEXT");
     let whole = json!({"personal_information": {"user_id": 4}, "chats": {"list": [
         {"name": "Ann", "type": "personal_chat", "id": 9, "messages": messages}, group]}});
     exported(&telekeep, "whole", &whole);

@@ -42,9 +42,15 @@ impl Installed {
 
     /// Runs a command.
     pub fn runs(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A command, not yet run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telekeep"));
         command.args(arguments).current_dir(self.folder.path()).env("DATABASE_URL", &self.database).env("TELEKEEP_LOG", "warn");
-        command.env_remove("TELEKEEP_CONFIG").env_remove("ELASTICSEARCH_URL").output().unwrap()
+        command.env_remove("TELEKEEP_CONFIG").env_remove("ELASTICSEARCH_URL");
+        command
     }
 
     /// Runs a command that must succeed; gives what it printed.

@@ -75,7 +75,7 @@ impl Object {
     /// Names what was not taken.
     pub fn count_rest(self, within: &str, left_out: &mut LeftOut) {
         for (name, value) in self.0 {
-            let is_nothing = value.is_null() || value == Value::from("") || value.as_array().is_some_and(Vec::is_empty);
+            let is_nothing = value.is_null() || value == "" || value.as_array().is_some_and(Vec::is_empty);
             if !is_nothing {
                 left_out.add(format!("{within}{name}"));
             }
@@ -84,7 +84,13 @@ impl Object {
 }
 
 /// A peer as newer exports write it, in marked form.
-pub(super) fn peer(text: &str) -> Option<ChatId> {
-    let marked: [(&str, fn(i64) -> ChatId); 3] = [("user", ChatId::user), ("channel", ChatId::channel), ("chat", ChatId::group)];
-    marked.iter().find_map(|(prefix, mark)| Some(mark(text.strip_prefix(prefix)?.parse().ok()?)))
+fn peer(text: &str) -> Option<ChatId> {
+    let digits = text.trim_start_matches(|c: char| c.is_ascii_lowercase());
+    let id = digits.parse().ok()?;
+    match &text[..text.len() - digits.len()] {
+        "user" => Some(ChatId::user(id)),
+        "channel" => Some(ChatId::channel(id)),
+        "chat" => Some(ChatId::group(id)),
+        _ => None,
+    }
 }

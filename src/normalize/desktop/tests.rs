@@ -91,9 +91,7 @@ fn text_has_all_its_entities_in_utf16_units() {
     let (messages, left_out) = told(&file("private_supergroup", &[one, both]), None);
     assert_eq!(messages[0].message.body, messages[1].message.body);
     let body = &messages[0].message.body;
-    assert_snapshot!(body["text"].as_str().unwrap(), @r#"
-    🚢 é xxxxxxxxxxxyyyyhereAnnletsaid😀😀
-    "#);
+    assert_snapshot!(body["text"].as_str().unwrap(), @"🚢 é xxxxxxxxxxxyyyyhereAnnletsaid😀😀");
     let entities: Vec<String> = body["entities"].as_array().unwrap().iter().map(Value::to_string).collect();
     assert_snapshot!(entities.join("\n"), @r#"
     {"length":1,"offset":5,"type":"mention"}
@@ -227,19 +225,9 @@ fn a_private_chat_tells_who_spoke() {
 fn what_is_no_export_and_what_is_cut_off_is_told_with_its_place() {
     let refused = |text: &str| survey(text.as_bytes()).unwrap_err().to_string();
     let whole = file("private_supergroup", &[json!({"text": "a"}), json!({"text": "b"})]).replace("},", "},\n");
-    assert_snapshot!(refused(&whole[..whole.len() - 20]), @r#"
-    line 2, column 118: the file ends here, in the middle (EOF while parsing a string): it was cut off, export it again
-    "#);
-    assert_snapshot!(refused("{}"), @r#"
-    it is JSON, but no export of Telegram Desktop: there are no chats in it (export as machine-readable JSON, with messages)
-    "#);
-    assert_snapshot!(refused("[1, 2]"), @r#"
-    line 1, column 1: invalid type: sequence, expected the object that an export of Telegram Desktop is
-    "#);
-    assert_snapshot!(refused("<html>"), @r#"
-    line 1, column 1: expected value
-    "#);
-    assert_snapshot!(refused(""), @r#"
-    line 1, column 0: the file ends here, in the middle (EOF while parsing a value): it was cut off, export it again
-    "#);
+    assert_snapshot!(refused(&whole[..whole.len() - 20]), @"line 2, column 118: the file ends here, in the middle (EOF while parsing a string): it was cut off, export it again");
+    assert_snapshot!(refused("{}"), @"it is JSON, but no export of Telegram Desktop: there are no chats in it (export as machine-readable JSON, with messages)");
+    assert_snapshot!(refused("[1, 2]"), @"line 1, column 1: invalid type: sequence, expected the object that an export of Telegram Desktop is");
+    assert_snapshot!(refused("<html>"), @"line 1, column 1: expected value");
+    assert_snapshot!(refused(""), @"line 1, column 0: the file ends here, in the middle (EOF while parsing a value): it was cut off, export it again");
 }
