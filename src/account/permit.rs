@@ -39,7 +39,7 @@ impl Accounts {
     /// Lists all dialogs of an account. Once is enough: what it learns stays in the record.
     pub async fn dialogs(&self, id: AccountId) -> Result<Dialogs> {
         let connection = self.open(id).await?;
-        connection.dialogs_with(async || self.permit(id, budget::DIALOGS).await).await
+        connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await
     }
 
     async fn take(&self, id: AccountId, method: &str) -> Result<Taken> {

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::normalize;
 use crate::record::{self, AccountId, ChatId, Via, boxes, coverage, event, stream as table};
 use crate::telegram::updates::{Batch, Sequence, Sequencer, Source};
-use crate::telegram::{self, Connection, Heard, Hearing, InputChat};
+use crate::telegram::{self, Connection, Heard, Hearing, InputChat, budget};
 use pending::Pending;
 
 /// How a stream is paced.
@@ -334,13 +334,13 @@ impl Stream<'_> {
     }
 
     async fn ask_common(&mut self) -> Result<Batch, Ended> {
-        self.accounts.permit(self.account, "updates.getDifference").await?;
+        self.accounts.permit(self.account, budget::DIFFERENCE).await?;
         let answer = self.connection.difference(&self.sequencer.ask_common()).await?;
         Ok(self.sequencer.common_difference(answer))
     }
 
     async fn ask_channel(&mut self, channel: i64) -> Result<Batch, Ended> {
-        self.accounts.permit(self.account, "updates.getChannelDifference").await?;
+        self.accounts.permit(self.account, budget::CHANNEL_DIFFERENCE).await?;
         let id = ChatId::channel(channel);
         let chat = InputChat::new(id, self.follows.get(&id).copied().flatten());
         let pts = self.sequencer.pts_of(channel).unwrap_or(0);
@@ -442,15 +442,10 @@ impl Stream<'_> {
         if table::dialogs_listed(&mut *self.pool().acquire().await?, self.account).await? {
             return Ok(());
         }
-        let listed = match self.accounts.permit(self.account, "messages.getDialogs").await {
-            Ok(()) => self.connection.dialogs().await,
-            Err(Error::Telegram(failed)) => Err(failed),
-            Err(other) => return Err(other.into()),
-        };
-        let dialogs = match listed {
+        let dialogs = match self.accounts.dialogs(self.account).await {
             Ok(dialogs) => dialogs,
             // Collecting does not depend on it; the next start asks again.
-            Err(failed) if failed.wait().is_some() || matches!(failed, telegram::Error::Transient { .. }) => {
+            Err(Error::Telegram(failed)) if failed.wait().is_some() || matches!(failed, telegram::Error::Transient { .. }) => {
                 tracing::warn!(account.id = self.account.0, error = %failed, "the dialogs are not listed yet");
                 return Ok(self.accounts.learn(self.account, &failed).await?);
             }

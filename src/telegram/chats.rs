@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use futures::future::BoxFuture;
 use grammers_tl_types as tl;
 
 use super::{Connection, Error, Result};
@@ -137,13 +138,13 @@ impl Connection {
 
     /// Lists all dialogs. Listing again and again gets accounts penalised: do it once, and keep the chats in the record.
     pub async fn dialogs(&self) -> Result<Dialogs> {
-        self.dialogs_with(async || Ok(())).await
+        self.dialogs_with(|| Box::pin(std::future::ready(Ok(())))).await
     }
 
     /// Lists all dialogs, asking for leave before each page.
-    pub async fn dialogs_with<E: From<Error>>(
+    pub async fn dialogs_with<'a, E: From<Error>>(
         &self,
-        leave: impl AsyncFn() -> std::result::Result<(), E>,
+        leave: impl Fn() -> BoxFuture<'a, std::result::Result<(), E>>,
     ) -> std::result::Result<Dialogs, E> {
         let mut all = Dialogs::default();
         let mut seen = HashSet::new();
