@@ -151,6 +151,7 @@ async fn listen(accounts: &Accounts, account: &Account, pace: &Pace, shutdown: &
         followed_at: None,
         pending: Pending::new(state.pts),
         checked: BTreeMap::new(),
+        asked: BTreeMap::new(),
         resting: BTreeMap::new(),
         failures: 0,
     };
@@ -174,6 +175,7 @@ struct Stream<'a> {
     pending: Pending,
     /// When Telegram last said that nothing is missing.
     checked: BTreeMap<Sequence, Instant>,
+    asked: BTreeMap<Sequence, Instant>,
     /// What is not asked for before.
     resting: BTreeMap<Sequence, Instant>,
     /// Calls in a row that failed.
@@ -205,7 +207,8 @@ impl Stream<'_> {
                 self.commit().await?;
                 continue;
             }
-            if let Some(sequence) = self.sequencer.wanted_but(|it| self.resting.get(&it).is_some_and(|until| now < *until)) {
+            if let Some(sequence) = self.next_wanted(now) {
+                self.asked.insert(sequence, now);
                 self.ask(sequence).await?;
                 continue;
             }
@@ -216,6 +219,13 @@ impl Stream<'_> {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
+    }
+
+    /// The difference to ask for next: of those that do not rest, the one that was asked for longest ago, so that none waits for ever
+    /// behind busier ones.
+    fn next_wanted(&self, now: Instant) -> Option<Sequence> {
+        let rests = |it: &Sequence| self.resting.get(it).is_some_and(|until| now < *until);
+        self.sequencer.wanted().filter(|it| !rests(it)).min_by_key(|it| self.asked.get(it).copied())
     }
 
     /// When there is something to do, if nothing is heard.
@@ -300,6 +310,7 @@ impl Stream<'_> {
         for channel in gone {
             self.sequencer.unfollow(channel);
             self.checked.remove(&Sequence::Channel(channel));
+            self.asked.remove(&Sequence::Channel(channel));
             self.resting.remove(&Sequence::Channel(channel));
         }
         for (channel, pts) in channels {

@@ -171,19 +171,15 @@ impl Sequencer {
         self.wanted.extend(self.channels.keys().map(|channel| Sequence::Channel(*channel)));
     }
 
-    /// The difference to ask for next; the common one first, since it tells of channels.
-    pub fn wanted(&self) -> Option<Sequence> {
-        self.wanted.first().copied()
+    /// The differences to ask for.
+    pub fn wanted(&self) -> impl Iterator<Item = Sequence> {
+        self.wanted.iter().copied()
     }
 
-    /// The next difference but these.
-    pub fn wanted_but(&self, not: impl Fn(Sequence) -> bool) -> Option<Sequence> {
-        self.wanted.iter().copied().find(|sequence| !not(*sequence))
-    }
-
-    /// When what waits has waited enough.
+    /// When what waits has waited enough, if no difference is wanted for it already.
     pub fn patience_ends(&self) -> Option<Instant> {
-        self.early.values().map(|early| early.since + PATIENCE).min()
+        let waiting = self.early.iter().filter(|(sequence, _)| !self.wanted.contains(sequence));
+        waiting.map(|(_, early)| early.since + PATIENCE).min()
     }
 
     /// What has waited long enough becomes a difference to ask for.

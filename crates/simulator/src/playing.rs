@@ -1,6 +1,6 @@
 //! Events as they reach accounts: what is pushed to whom, and what each can know.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use crate::access;
 use crate::api::Caller;
@@ -31,11 +31,6 @@ impl Datacentre {
             }
         }
         Ok(record)
-    }
-
-    /// Nothing happens while this is held: an answer and the pts that it carries are of one moment.
-    pub(crate) fn still(&self) -> MutexGuard<'_, ()> {
-        lock(&self.playing)
     }
 
     /// What an account can know of a chat now, oldest first, in its own ids.

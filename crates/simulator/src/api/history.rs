@@ -81,7 +81,6 @@ fn around(offsets: &Offsets, older: impl Iterator<Item = i32>, newer: impl Itera
 impl Caller<'_> {
     pub(super) fn history(&self, call: tl::functions::messages::GetHistory) -> Result<tl::enums::messages::Messages, Failure> {
         let (chat, sight) = self.peer(&call.peer)?;
-        let _still = self.datacentre.still();
         let offsets = Offsets {
             offset_id: call.offset_id,
             offset_date: call.offset_date,
@@ -102,7 +101,6 @@ impl Caller<'_> {
         call: tl::functions::channels::GetMessages,
     ) -> Result<tl::enums::messages::Messages, Failure> {
         let (chat, sight) = self.channel(&call.channel)?;
-        let _still = self.datacentre.still();
         let visible = |id: i32| chat.message(id).filter(|_| id >= sight.from);
         let meant = ids(&call.id, |id| visible(id).as_ref().and_then(replied), || chat.pinned().first().copied())?;
         let messages =

@@ -158,7 +158,6 @@ impl Caller<'_> {
         call: tl::functions::updates::GetChannelDifference,
     ) -> Result<tl::enums::updates::ChannelDifference, Failure> {
         let (chat, sight) = self.channel(&call.channel)?;
-        let _still = self.datacentre.still();
         let now = chat.pts();
         if call.pts <= 0 || call.pts > now {
             let name = if call.pts == 0 { "PERSISTENT_TIMESTAMP_EMPTY" } else { "PERSISTENT_TIMESTAMP_INVALID" };
