@@ -38,10 +38,25 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
             (raw, refused) => format!("{raw} raw, {refused} refused"),
         };
         let numbers = [c.top, c.collected, c.deleted, c.empty, c.inaccessible, c.stale].map(|n| n.to_string());
-        let last = [dead, c.missing.to_string(), holes.join(", ") + &more];
+        let verified = c.verified_at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+        let last = [dead, c.missing.to_string(), verified, holes.join(", ") + &more];
         [c.chat_id.to_string(), c.title.unwrap_or_default()].into_iter().chain(numbers).chain(last).collect()
     });
-    let headings = ["chat", "title", "top", "collected", "deleted", "empty", "inaccessible", "stale", "dead", "missing", "holes"];
+    // In UTC.
+    let headings = [
+        "chat",
+        "title",
+        "top",
+        "collected",
+        "deleted",
+        "empty",
+        "inaccessible",
+        "stale",
+        "dead",
+        "missing",
+        "verified as of",
+        "holes",
+    ];
     output::table(&headings, rows, "nothing is collected yet; `telekeep chat watch LINK` begins");
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! What the ledger says of each chat, in numbers that add up: every id from the floor to the top is counted once.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -30,6 +31,8 @@ pub struct ChatCoverage {
     pub refused: i64,
     /// Nobody answered for them yet.
     pub missing: i64,
+    /// Verified as of: when Telegram last said that, beyond the holes, nothing is missing. None: it was never asked.
+    pub verified_at: Option<DateTime<Utc>>,
     /// Spans to read: missing and stale ids, both ends included. A deleted id inside a stale span is not cut out.
     pub holes: Vec<(i64, i64)>,
 }
@@ -48,7 +51,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     let visible = coverage::visible_to_any(conn, row).await?;
     let counts: Counts = sqlx::query_as(
         "with c as (
-            select box_id, chat_id, settled, stale, floor, top,
+            select box_id, chat_id, settled, stale, floor, top, top_confirmed_at,
                 int8multirange(int8range(floor, greatest(top + 1, floor))) as scope,
                 int8multirange(int8range(floor, greatest(least($2, top + 1), floor))) as hidden
             from coverage where id = $1
@@ -81,7 +84,8 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
                 (select nullif(concat_ws(' ', body->>'first_name', body->>'last_name'), '') from telegram_user where user_id = c.chat_id)
             ) as title,
             n.collected, n.deleted, n.dead, n.raw, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
-            s.hidden - n.unsettled_hidden as inaccessible, s.open - n.unsettled - (s.hidden - n.unsettled_hidden) as missing
+            s.hidden - n.unsettled_hidden as inaccessible, s.open - n.unsettled - (s.hidden - n.unsettled_hidden) as missing,
+            greatest((select verified_at from box where box.id = c.box_id), c.top_confirmed_at) as verified_at
         from c, n, s",
     )
     .bind(row.id)
@@ -89,7 +93,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     .fetch_one(&mut *conn)
     .await?;
     let holes = ledger::holes_of(conn, row).await?;
-    let Counts { title, collected, deleted, empty, inaccessible, stale, dead, raw, missing } = counts;
+    let Counts { title, collected, deleted, empty, inaccessible, stale, dead, raw, missing, verified_at } = counts;
     Ok(ChatCoverage {
         chat_id: row.chat.0,
         title,
@@ -103,6 +107,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
         raw,
         refused: dead - raw,
         missing,
+        verified_at,
         holes,
     })
 }
@@ -118,4 +123,5 @@ struct Counts {
     dead: i64,
     raw: i64,
     missing: i64,
+    verified_at: Option<DateTime<Utc>>,
 }

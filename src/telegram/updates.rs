@@ -491,3 +491,6 @@ impl Sequencer {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::PgPool;
 use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Post};
-use telekeep_simulator::{PushFaults, Simulator, World};
+use telekeep_simulator::{AccountRequest, PushFaults, Simulator, UpdateRules, World};
 
 use crate::installation::{Telekeep, datacentre, until};
 
@@ -149,4 +149,91 @@ async fn what_was_pushed_in_vain_is_asked_for(pool: PgPool) {
     for chat in &chats {
         telekeep.has_in_the_record(&datacentre, *chat);
     }
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn live_delivers_105_while_101_to_104_are_unknown_and_all_five_are_there(pool: PgPool) {
+    let datacentre = datacentre(World::empty(23).with(GeneratedChat::new(ChatKind::Channel, "Harbour", 100))).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = watch_all(&telekeep, &datacentre)[0];
+    telekeep.configures("[reconcile]\nevery_seconds = 1\n");
+    let worker = telekeep.works();
+    collected(&pool, 1).await;
+    worker.kill();
+    // The difference is too long, and shows the newest twenty alone.
+    datacentre.set_update_rules(UpdateRules { channel_too_long: 10, ..UpdateRules::default() });
+    let ids: Vec<i32> = (101..=124).map(|id| posts(&datacentre, chat, &format!("ship {id}"))).collect();
+    assert_eq!(ids, (101..=124).collect::<Vec<_>>());
+    let _worker = telekeep.works();
+    says(&pool, chat, 105, "ship 105").await;
+    until("the end of all holes", || async {
+        let mut conn = pool.acquire().await.unwrap();
+        let report = telekeep::record::report::coverage_report(&mut conn, None).await.unwrap().remove(0);
+        report.top == 124 && report.missing + report.stale == 0 && report.verified_at.is_some()
+    })
+    .await;
+    for id in 101..=105 {
+        assert_eq!(text_of(&pool, chat, id).await, Some(format!("ship {id}")));
+    }
+    telekeep.has_in_the_record(&datacentre, chat);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn who_is_sent_away_is_followed_by_another_and_comes_back(pool: PgPool) {
+    let datacentre = world(24).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let session = datacentre.account_with(&AccountRequest::named("second")).unwrap();
+    std::fs::write(telekeep.path("second.json"), serde_json::to_vec(&session).unwrap()).unwrap();
+    telekeep.does(&["account", "import", "second.json"]);
+    telekeep.configures("[live]\nround_seconds = 2\n[reconcile]\nevery_seconds = 1\n");
+    telekeep.has_workflow("new-chat");
+    let private = datacentre.play(Event::Create {
+        kind: ChatKind::Supergroup,
+        chat: None,
+        title: "Closed".into(),
+        username: None,
+        users: vec![datacentre.world().me, session.user_id.unwrap()],
+    });
+    drop(private.unwrap());
+    let chat = datacentre.world().all_chats().find(|chat| chat.title() == "Closed").unwrap().id;
+    let second = session.user_id.unwrap();
+    let worker = telekeep.works();
+    until("the dialogs", || async {
+        let known: i64 =
+            sqlx::query_scalar("select count(*) from account_peer where peer_id = $1").bind(chat).fetch_one(&pool).await.unwrap();
+        known == 2
+    })
+    .await;
+    telekeep.does(&["chat", "watch", &chat.to_string(), "--account", "second"]);
+    collected(&pool, 1).await;
+    let says_there = |text: &str| {
+        let post = Post { from: Some(datacentre.world().me), ..Post::text(text) };
+        datacentre.play(Event::Post { chat, post }).unwrap().posted().next().unwrap().1
+    };
+    let first = says_there("before");
+    says(&pool, chat, first, "before").await;
+    datacentre.play(Event::Ban { chat, user: second, by: datacentre.world().me, until: 0 }).unwrap();
+    let after = says_there("after");
+    says(&pool, chat, after, "after").await;
+    let reader: String = sqlx::query_scalar(
+        "select a.label from message m join account a on a.id = m.account_id where chat_id = $1 and message_id = $2",
+    )
+    .bind(chat)
+    .bind(i64::from(after))
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(reader, "keeper");
+    until("the ledger's word", || async {
+        sqlx::query_scalar(
+            "select exists (select from coverage_access where chat_id = $1 and not readable and reason = 'CHANNEL_PRIVATE')",
+        )
+        .bind(chat)
+        .fetch_one(&pool)
+        .await
+        .unwrap()
+    })
+    .await;
+    worker.kill();
+    assert_eq!(datacentre.violations(), []);
 }
