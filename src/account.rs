@@ -2,7 +2,7 @@
 //!
 //! Sessions are kept sealed in Postgres (`seal`), come from a file (`session_file`) or from a login, and are saved again when
 //! they change. What a failed call says of an account (it is lost, it must rest) is recorded here; what becomes of the job is
-//! for the job to decide. A lease over several nodes is not here yet: run one process that collects.
+//! for the job to decide. Each call is paid for (`permit`), and each account has one stream of updates (`stream`). A lease over several nodes is not here yet: run one process that collects.
 
 pub mod find;
 pub mod login;

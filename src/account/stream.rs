@@ -251,7 +251,7 @@ impl Stream<'_> {
         match heard {
             Heard::Interrupted => self.sequencer.doubt_all(),
             Heard::Updates(updates) => {
-                let batch = self.sequencer.push(clock::mark(), updates);
+                let batch = self.sequencer.push(clock::mark(), *updates);
                 self.take(batch).await?;
             }
         }

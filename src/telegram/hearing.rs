@@ -16,7 +16,7 @@ const MOST_WAITING: usize = 4_096;
 /// What a listener hears.
 #[derive(Debug)]
 pub enum Heard {
-    Updates(tl::enums::Updates),
+    Updates(Box<tl::enums::Updates>),
     /// Something may have been missed: a connection began or ended, or there was too much to keep.
     Interrupted,
 }
@@ -44,7 +44,7 @@ impl Hearing {
             tokio::select! {
                 () = self.interrupted.told.notified() => {}
                 heard = self.waiting.recv() => match heard {
-                    Some(updates) => return Heard::Updates(updates),
+                    Some(updates) => return Heard::Updates(Box::new(updates)),
                     // Somebody else listens now.
                     None => std::future::pending().await,
                 }
@@ -57,7 +57,7 @@ impl Hearing {
         if self.interrupted.is.swap(false, Ordering::AcqRel) {
             return Some(Heard::Interrupted);
         }
-        self.waiting.try_recv().ok().map(Heard::Updates)
+        self.waiting.try_recv().ok().map(|updates| Heard::Updates(Box::new(updates)))
     }
 }
 
@@ -152,11 +152,11 @@ mod tests {
         for date in 0..MOST_WAITING as i32 {
             ears.hear(update(date));
         }
-        assert!(matches!(hearing.next().await, Heard::Updates(heard) if heard == update(0)));
+        assert!(matches!(hearing.next().await, Heard::Updates(heard) if *heard == update(0)));
         ears.hear(update(-1));
         ears.hear(update(-2));
         assert!(matches!(hearing.next().await, Heard::Interrupted));
-        assert!(matches!(hearing.next().await, Heard::Updates(heard) if heard == update(1)));
+        assert!(matches!(hearing.next().await, Heard::Updates(heard) if *heard == update(1)));
     }
 
     #[tokio::test]

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use serde_json::Value;
 use sqlx::PgPool;
+use telekeep::clock;
 use telekeep_simulator::world::{ChatKind, Content, GeneratedChat, Rules, Truth};
 use telekeep_simulator::{AccountRequest, Fault, FaultKind, PushFaults, Simulator, World};
 
@@ -87,7 +88,7 @@ async fn converges(pool: PgPool, seed: u64) {
     proxy.troubled.store(true, Ordering::SeqCst);
     let silent: Vec<i64> =
         datacentre.world().chats().iter().filter(|chat| chat.kind.is_channel()).map(|chat| chat.id).skip(1).step_by(2).collect();
-    let began = Instant::now();
+    let began = clock::mark();
     let steps = 200;
     let mut kills = 0;
     let mut cuts = 0;
@@ -133,7 +134,7 @@ async fn converges(pool: PgPool, seed: u64) {
     proxy.troubled.store(false, Ordering::SeqCst);
     assert!(play.played >= EVENTS);
 
-    let stopped = Instant::now();
+    let stopped = clock::mark();
     let mut differs = String::from("nothing was compared");
     while stopped.elapsed() < 4 * ROUND {
         differs = differences(&pool, &datacentre, &watched).await;
@@ -160,7 +161,7 @@ async fn converges(pool: PgPool, seed: u64) {
 }
 
 fn unix_now() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64
+    clock::now().timestamp()
 }
 
 async fn count(pool: &PgPool, query: &'static str) -> i64 {

@@ -99,7 +99,7 @@ impl<'a> Play<'a> {
             0..52 => Event::Post {
                 chat,
                 post: Post {
-                    reply_to: if number % 5 == 0 { any } else { None },
+                    reply_to: if number.is_multiple_of(5) { any } else { None },
                     ..said(format!("said {number} https://example.org/{number}"))
                 },
             },

@@ -39,7 +39,7 @@ fn wanted(sequencer: &Sequencer) -> Vec<Sequence> {
 #[test]
 fn what_fits_is_taken_with_the_position_after_it() {
     let mut sequencer = sequencer();
-    let batch = sequencer.push(Instant::now(), container(vec![deleted(11), deleted(12), own(101)], 0));
+    let batch = sequencer.push(crate::clock::mark(), container(vec![deleted(11), deleted(12), own(101)], 0));
     assert_eq!(pts_of(&batch), [11, 12, 101]);
     assert_eq!(batch.channels, [Moved { channel: CHANNEL, before: 10, after: 12 }]);
     assert_eq!(batch.common.map(|common| common.pts), Some(101));
@@ -49,15 +49,15 @@ fn what_fits_is_taken_with_the_position_after_it() {
 #[test]
 fn what_came_twice_is_dropped() {
     let mut sequencer = sequencer();
-    sequencer.push(Instant::now(), pushed(deleted(11)));
-    let batch = sequencer.push(Instant::now(), pushed(deleted(11)));
+    sequencer.push(crate::clock::mark(), pushed(deleted(11)));
+    let batch = sequencer.push(crate::clock::mark(), pushed(deleted(11)));
     assert!(batch.is_empty());
 }
 
 #[test]
 fn what_came_early_waits_and_joins_what_it_waited_for() {
     let mut sequencer = sequencer();
-    let now = Instant::now();
+    let now = crate::clock::mark();
     assert!(sequencer.push(now, pushed(deleted(13))).is_empty());
     assert!(sequencer.push(now, pushed(deleted(12))).is_empty());
     assert_eq!(sequencer.patience_ends(), Some(now + PATIENCE));
@@ -71,7 +71,7 @@ fn what_came_early_waits_and_joins_what_it_waited_for() {
 #[test]
 fn patience_ends_in_a_difference_and_no_sooner() {
     let mut sequencer = sequencer();
-    let now = Instant::now();
+    let now = crate::clock::mark();
     sequencer.push(now, pushed(deleted(13)));
     sequencer.lose_patience(now + PATIENCE / 2);
     assert_eq!(wanted(&sequencer), []);
@@ -108,7 +108,7 @@ fn a_jump_is_told_as_one() {
 #[test]
 fn a_lost_container_is_seen_by_its_number_and_takes_nothing_along() {
     let mut sequencer = sequencer();
-    let batch = sequencer.push(Instant::now(), container(vec![own(101)], 3));
+    let batch = sequencer.push(crate::clock::mark(), container(vec![own(101)], 3));
     assert_eq!(pts_of(&batch), [101], "what has a pts is ordered by it");
     assert_eq!(wanted(&sequencer), [Sequence::Common]);
 }
@@ -117,18 +117,18 @@ fn a_lost_container_is_seen_by_its_number_and_takes_nothing_along() {
 fn channels_that_nobody_follows_are_nobodys_concern() {
     let mut sequencer = sequencer();
     let of_another = tl::types::UpdateDeleteChannelMessages { channel_id: 7, messages: vec![1], pts: 900, pts_count: 1 };
-    assert!(sequencer.push(Instant::now(), pushed(of_another.into())).is_empty());
+    assert!(sequencer.push(crate::clock::mark(), pushed(of_another.into())).is_empty());
     let too_long = tl::types::UpdateChannelTooLong { channel_id: 7, pts: Some(9) };
-    assert!(sequencer.push(Instant::now(), pushed(too_long.into())).is_empty());
+    assert!(sequencer.push(crate::clock::mark(), pushed(too_long.into())).is_empty());
     assert_eq!(wanted(&sequencer), []);
     sequencer.unfollow(CHANNEL);
-    assert!(sequencer.push(Instant::now(), pushed(deleted(11))).is_empty());
+    assert!(sequencer.push(crate::clock::mark(), pushed(deleted(11))).is_empty());
 }
 
 #[test]
 fn too_much_to_be_pushed_puts_everything_in_doubt() {
     let mut sequencer = sequencer();
-    assert!(sequencer.push(Instant::now(), tl::enums::Updates::TooLong).is_empty());
+    assert!(sequencer.push(crate::clock::mark(), tl::enums::Updates::TooLong).is_empty());
     assert_eq!(wanted(&sequencer), [Sequence::Common, Sequence::Channel(CHANNEL)]);
 }
 
@@ -137,7 +137,7 @@ proptest! {
     #[test]
     fn everything_is_taken_in_order_and_once(fates in prop::collection::vec(0_u8..6, 1..120), slice in 1_usize..7) {
         let mut sequencer = sequencer();
-        let now = Instant::now();
+        let now = crate::clock::mark();
         let mut taken: Vec<i32> = Vec::new();
         let mut late: Vec<Update> = Vec::new();
         let last = 10 + fates.len() as i32;
