@@ -377,8 +377,12 @@ impl Stream<'_> {
                 self.rest_all(Sequence::Channel(0), backoff);
             }
             (Failed::Inaccessible { name, .. }, Sequence::Channel(channel)) => self.lost_sight(channel, name).await?,
-            (Failed::PositionLost { .. }, Sequence::Channel(channel)) => self.lost_position(channel).await?,
-            (Failed::PositionLost { .. }, Sequence::Common) => {
+            // What cannot be decoded is passed over: history reads it, and keeps what it does not understand.
+            (Failed::PositionLost { .. } | Failed::Undecodable { .. }, Sequence::Channel(channel)) => {
+                self.lost_position(channel, &failed).await?;
+            }
+            (Failed::PositionLost { .. } | Failed::Undecodable { .. }, Sequence::Common) => {
+                tracing::warn!(account.id = self.account.0, error = %failed, "the account's own box is read again from its newest ids");
                 let state = pending::stored(self.connection.update_state().await?);
                 self.commit().await?;
                 let advance = pending::jump(self.pending.committed_pts(), state);
@@ -428,8 +432,8 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Telegram does not know the pts that we stand at: the newest ids are read again, and the channel is described anew.
-    async fn lost_position(&mut self, channel: i64) -> Result<(), Ended> {
+    /// There is no way on from the pts that we stand at: the newest ids are read again, and the channel is described anew.
+    async fn lost_position(&mut self, channel: i64, failed: &telegram::Error) -> Result<(), Ended> {
         let chat = ChatId::channel(channel);
         self.commit().await?;
         let mut tx = self.pool().begin().await?;
@@ -442,7 +446,8 @@ impl Stream<'_> {
         tracing::warn!(
             account.id = self.account.0,
             chat.id = chat.0,
-            "Telegram no longer knows where this channel's updates stood"
+            error = %failed,
+            "the channel is read again from its newest ids"
         );
         self.sequencer.unfollow(channel);
         Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::PgPool;
 use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Post};
-use telekeep_simulator::{AccountRequest, PushFaults, Simulator, UpdateRules, World};
+use telekeep_simulator::{AccountRequest, Fault, PushFaults, Simulator, UpdateRules, World};
 
 use crate::installation::{Telekeep, datacentre, until};
 
@@ -236,4 +236,36 @@ async fn who_is_sent_away_is_followed_by_another_and_comes_back(pool: PgPool) {
     .await;
     worker.kill();
     assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_position_that_telegram_no_longer_knows_is_found_again_by_reading(pool: PgPool) {
+    let datacentre = world(25).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chats = watch_all(&telekeep, &datacentre);
+    telekeep.configures("[reconcile]\nevery_seconds = 1\n");
+    telekeep.has_workflow("chat-changed");
+    let worker = telekeep.works();
+    collected(&pool, chats.len()).await;
+    worker.kill();
+    let channel = chats[0];
+    datacentre.play(Event::Edit { chat: channel, id: 7, text: "nobody heard this".into() }).unwrap();
+    for (method, times) in [("updates.getChannelDifference", 2), ("updates.getDifference", 1)] {
+        datacentre.fail(Fault::error(400, "PERSISTENT_TIMESTAMP_INVALID").of(method).times(times));
+    }
+    let _worker = telekeep.works();
+    says(&pool, channel, 7, "nobody heard this").await;
+    let posted: Vec<_> = chats.iter().map(|chat| (*chat, posts(&datacentre, *chat, "and on"))).collect();
+    for (chat, id) in posted {
+        says(&pool, chat, id, "and on").await;
+    }
+    until("the end of all holes", || async {
+        let mut conn = pool.acquire().await.unwrap();
+        let report = telekeep::record::report::coverage_report(&mut conn, None).await.unwrap();
+        report.iter().all(|row| row.missing + row.stale == 0)
+    })
+    .await;
+    for chat in &chats {
+        telekeep.has_in_the_record(&datacentre, *chat);
+    }
 }
