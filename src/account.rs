@@ -321,8 +321,13 @@ impl Accounts {
 
     /// Who reads this chat, and with which access hash.
     pub async fn reader_of(&self, chat: ChatId) -> Result<Reader> {
+        self.reader_for(chat, None).await
+    }
+
+    /// The preferred account if it can read this chat, else who reads it.
+    pub async fn reader_for(&self, chat: ChatId, preferred: Option<AccountId>) -> Result<Reader> {
         let mut conn = self.pool.acquire().await?;
-        table::reader_of(&mut conn, chat).await?.ok_or(Error::NoReader(chat))
+        table::reader_of(&mut conn, chat, preferred).await?.ok_or(Error::NoReader(chat))
     }
 
     /// An account that was told that it cannot read this chat, longest ago; none where all were asked just now.

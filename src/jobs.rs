@@ -75,11 +75,16 @@ pub struct Reading {
 }
 
 impl JobContext {
-    /// The account that reads this chat, unless Telegram asked it to rest from one of these methods. Each call then asks
-    /// [`Accounts::permit`].
+    /// The account whose job this is, or, where it cannot read this chat, the one that does; unless Telegram asked it to rest from
+    /// one of these methods. Each call then asks [`Accounts::permit`].
     pub async fn reader(&self, chat: ChatId, methods: &[&str]) -> Result<Reading, JobError> {
-        let reader = self.accounts.reader_of(chat).await?;
+        let reader = self.reader_of(chat).await?;
         self.reading(chat, reader, methods).await
+    }
+
+    async fn reader_of(&self, chat: ChatId) -> Result<Reader, account::Error> {
+        let own = (self.job.partition > 0).then_some(AccountId(self.job.partition));
+        self.accounts.reader_for(chat, own).await
     }
 
     /// An account that was told some time ago that it cannot read this chat, where no account can: it may be told otherwise now.
@@ -130,8 +135,9 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
     match kind {
         ChatRefresh::KIND => Ok(vec![ChatRefresh { chat }.enqueueable(reader)?]),
         HistoryFetch::KIND => {
+            let readers = record::account::readers_of(conn, chat).await.map_err(record::Error::from)?;
             let jobs = history_fetch::windows(conn, chat).await?;
-            jobs.iter().map(|j| j.enqueueable(reader)).collect()
+            jobs.iter().map(|j| j.enqueueable(j.share(&readers).or(reader))).collect()
         }
         CountSample::KIND => {
             let due = record::sampling::due(conn, chat, 1).await?;
@@ -182,7 +188,7 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
     let (Some(chat), Some(reader)) = (
         chat,
         match chat {
-            Some(chat) => cx.accounts.reader_of(chat).await.ok(),
+            Some(chat) => cx.reader_of(chat).await.ok(),
             None => None,
         },
     ) else {
@@ -193,7 +199,7 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
     }
     Ok(match action {
         Action::Snooze { wait } => Outcome::Snooze { until: wait, reason: text.into() },
-        Action::AccountStopped => match cx.accounts.reader_of(chat).await {
+        Action::AccountStopped => match cx.reader_of(chat).await {
             Ok(next) if next.account != reader.account => takes_over(),
             Ok(_) | Err(_) => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
         },
@@ -205,7 +211,7 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
             tx.commit().await?;
             tracing::warn!(account.id = reader.account.0, chat.id = chat.0, reason, "the chat is not accessible for this account");
             // An answer, not a failure: it stands in the ledger.
-            if cx.accounts.reader_of(chat).await.is_ok() { takes_over() } else { Outcome::Done }
+            if cx.reader_of(chat).await.is_ok() { takes_over() } else { Outcome::Done }
         }
         Action::Hold { hint } => Outcome::Hold { error: text.into(), hint: hint.into() },
         Action::Discard => Outcome::Discard { reason: text.into() },

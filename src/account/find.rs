@@ -55,7 +55,7 @@ pub async fn chat(accounts: &Accounts, text: &str) -> Result<Found, Error> {
     match target(text).ok_or_else(|| Error::UnknownChat(not_a_target(text)))? {
         Target::Id(id) => {
             let mut conn = accounts.pool().acquire().await?;
-            let reader = record::account::reader_of(&mut conn, ChatId(id)).await?;
+            let reader = record::account::reader_of(&mut conn, ChatId(id), None).await?;
             let Some(reader) = reader else {
                 return Err(Error::UnknownChat(format!(
                     "no active account knows chat {id}; import an account that is a member (`telekeep account import`), or give the chat's public link"

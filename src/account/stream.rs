@@ -198,7 +198,7 @@ impl Stream<'_> {
             while !self.pending.is_full()
                 && let Some(heard) = self.hearing.already()
             {
-                self.hear(heard).await?;
+                self.hear(heard);
             }
             let now = clock::mark();
             self.sequencer.lose_patience(now);
@@ -215,7 +215,7 @@ impl Stream<'_> {
             let wake = self.wakes_at(now);
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                heard = self.hearing.next() => self.hear(heard).await?,
+                heard = self.hearing.next() => self.hear(heard),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
@@ -247,44 +247,38 @@ impl Stream<'_> {
         }
     }
 
-    async fn hear(&mut self, heard: Heard) -> Result<(), Ended> {
+    fn hear(&mut self, heard: Heard) {
         match heard {
             Heard::Interrupted => self.sequencer.doubt_all(),
             Heard::Updates(updates) => {
                 let batch = self.sequencer.push(clock::mark(), *updates);
-                self.take(batch).await?;
+                self.take(batch);
             }
         }
-        Ok(())
     }
 
-    /// Adds a batch to what waits for its commit. What was pushed and what a difference told are not mixed: provenance differs.
-    async fn take(&mut self, batch: Batch) -> Result<(), Ended> {
+    /// Adds a batch to what waits for its commit.
+    fn take(&mut self, batch: Batch) {
         if batch.is_empty() && batch.jumped.is_none() {
-            return Ok(());
+            return;
         }
         let via = match batch.source {
             Source::Pushed => Via::Live,
             Source::Difference => Via::Difference,
         };
-        if self.pending.is_of_another(via) {
-            self.commit().await?;
-        }
         let happened = normalize::update::happened(&batch.updates, &batch.chats, &batch.users, self.me);
         self.pending.add(clock::mark(), via, happened, &batch);
-        Ok(())
     }
 
     async fn commit(&mut self) -> Result<(), Ended> {
         let Some(taken) = self.pending.take() else { return Ok(()) };
         let follows = self.follows.keys().copied().collect();
         let mut tx = self.pool().begin().await?;
-        let written = table::commit(&mut tx, self.account, taken.via, &follows, &taken.happened, &taken.advance).await?;
+        let written = table::commit(&mut tx, self.account, &follows, &taken.heard, &taken.advance).await?;
         tx.commit().await?;
         self.pending.committed(&taken.advance);
         tracing::debug!(
             account.id = self.account.0,
-            via = taken.via.as_str(),
             message.new = written.new.len(),
             message.revised = written.revised.len(),
             "committed"
@@ -322,7 +316,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Asks for a difference and commits it.
+    /// Asks for a difference.
     async fn ask(&mut self, sequence: Sequence) -> Result<(), Ended> {
         let asked = match sequence {
             Sequence::Common => self.ask_common().await,
@@ -334,9 +328,8 @@ impl Stream<'_> {
                 if batch.verified == Some(sequence) {
                     self.checked.insert(sequence, clock::mark());
                 }
-                self.take(batch).await?;
-                // What it tells is known to be late already.
-                return self.commit().await;
+                self.take(batch);
+                return Ok(());
             }
             Err(Ended::Telegram(failed) | Ended::Account(Error::Telegram(failed))) => failed,
             Err(ended) => return Err(ended),
@@ -388,7 +381,7 @@ impl Stream<'_> {
                 let advance = pending::jump(self.pending.committed_pts(), state);
                 let follows = self.follows.keys().copied().collect();
                 let mut tx = self.pool().begin().await?;
-                table::commit(&mut tx, self.account, Via::Difference, &follows, &table::Happened::default(), &advance).await?;
+                table::commit(&mut tx, self.account, &follows, &[], &advance).await?;
                 tx.commit().await?;
                 return Err(record::Error::Moved.into());
             }

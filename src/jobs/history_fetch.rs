@@ -11,7 +11,7 @@ use crate::{
     error::JobError,
     normalize,
     record::{
-        self, ChatId, Observation, Via, boxes,
+        self, AccountId, ChatId, Observation, Via, boxes,
         coverage::{self, Window},
         ledger::{self, PageRequest},
     },
@@ -86,6 +86,19 @@ impl Job for HistoryFetch {
 /// Telegram's message ids are 32 bits wide.
 fn telegram_id(id: i64) -> i32 {
     i32::try_from(id).unwrap_or(i32::MAX)
+}
+
+impl HistoryFetch {
+    /// Which of the accounts that can read the chat reads this window: each has its share of those that it sees whole; what none sees
+    /// whole is for the one that sees furthest back.
+    pub fn share(&self, readers: &[(AccountId, i64)]) -> Option<AccountId> {
+        let whole: Vec<AccountId> = readers.iter().filter(|(_, from)| *from <= self.window.from).map(|(id, _)| *id).collect();
+        let index = usize::try_from(self.window.from / coverage::WINDOW).unwrap_or(0);
+        match whole.len() {
+            0 => readers.iter().min_by_key(|(id, from)| (*from, *id)).map(|(id, _)| *id),
+            accounts => Some(whole[index % accounts]),
+        }
+    }
 }
 
 /// The windows of a chat in which something is missing or stale, newest first.

@@ -246,9 +246,9 @@ pub async fn peer(conn: &mut PgConnection, account: AccountId, peer: ChatId) -> 
     row.map(|row| Ok(Peer { id: peer.0, access_hash: row.try_get("access_hash")?, username: row.try_get("username")? })).transpose()
 }
 
-/// Who reads a chat: the reader that its watch names, else an account known to read it, else one that knows the peer. Only active
-/// accounts, and none that was told it may not.
-pub async fn reader_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Option<Reader>> {
+/// Who reads a chat: the preferred account, else the reader that its watch names, else an account known to read it, else one that
+/// knows the peer. Only active accounts, and none that was told it may not.
+pub async fn reader_of(conn: &mut PgConnection, chat: ChatId, preferred: Option<AccountId>) -> sqlx::Result<Option<Reader>> {
     let row = sqlx::query(
         "select a.id, p.access_hash
            from account a
@@ -257,13 +257,33 @@ pub async fn reader_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Op
            left join account_peer p on p.account_id = a.id and p.peer_id = $1
           where a.state = 'active' and coalesce(c.readable, true)
             and (w.reader_id = a.id or c.readable or p.peer_id is not null)
-          order by w.reader_id is not distinct from a.id desc, coalesce(c.readable, false) desc, a.id
+          order by a.id is not distinct from $2 desc, w.reader_id is not distinct from a.id desc, coalesce(c.readable, false) desc, a.id
           limit 1",
     )
     .bind(chat.0)
+    .bind(preferred.map(|id| id.0))
     .fetch_optional(conn)
     .await?;
     row.map(|row| Ok(Reader { account: AccountId(row.try_get("id")?), access_hash: row.try_get("access_hash")? })).transpose()
+}
+
+/// Every active account that can read a chat, with the oldest id that it sees, by account. Of a chat in an account's own box, none: its
+/// ids are its reader's alone.
+pub async fn readers_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Vec<(AccountId, i64)>> {
+    if !chat.is_channel() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(i64, i64)> = sqlx::query_as(
+        "select a.id, coalesce(c.visible_from, 1)
+           from account a
+           left join coverage_access c on c.account_id = a.id and c.chat_id = $1
+           join account_peer p on p.account_id = a.id and p.peer_id = $1 and p.access_hash is not null
+          where a.state = 'active' and coalesce(c.readable, true) order by a.id",
+    )
+    .bind(chat.0)
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|(id, from)| (AccountId(id), from)).collect())
 }
 
 /// An active account that was told more than a minute ago that it cannot read a chat: the one that was told so longest ago.

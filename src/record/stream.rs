@@ -84,6 +84,17 @@ impl Happened {
         self.renamed.extend(later.renamed);
     }
 
+    /// What belongs to a box, of watched chats; the account's own under no key.
+    fn of_box(&self, key: Option<ChatId>, watched: &BTreeSet<ChatId>) -> OfBox {
+        let here = |chat: ChatId| watched.contains(&chat) && (if chat.is_channel() { key == Some(chat) } else { key.is_none() });
+        let gone = self.deletions.iter().filter(|gone| gone.channel == key);
+        OfBox {
+            messages: self.messages.iter().filter(|message| message.id > 0 && here(message.chat)).cloned().collect(),
+            counts: self.counts.iter().filter(|(chat, _)| here(*chat)).map(|(_, counts)| counts.clone()).collect(),
+            gone: gone.flat_map(|gone| &gone.ids).map(|id| Deletion { id: *id, after: None }).collect(),
+        }
+    }
+
     fn chats_named(&self) -> BTreeSet<i64> {
         let messages = self.messages.iter().map(|message| message.chat);
         let counts = self.counts.iter().map(|(chat, _)| *chat);
@@ -198,68 +209,74 @@ pub async fn followed(conn: &mut PgConnection, account: AccountId) -> Result<Vec
     .await?)
 }
 
-/// Commits what a stream told and how far it came. `follows`: the chats that this account reads.
+/// Commits what a stream told, by the way it was heard, and how far it came. `follows`: the chats that this account reads.
 ///
 /// Fails with [`Error::Moved`] where somebody else moved a box meanwhile: the stream then goes on from what is stored.
 pub async fn commit(
     conn: &mut PgConnection,
     account: AccountId,
-    via: Via,
     follows: &BTreeSet<ChatId>,
-    happened: &Happened,
+    heard: &[(Via, Happened)],
     advance: &Advance,
 ) -> Result<Written, Error> {
-    let named: Vec<i64> = happened
-        .chats_named()
-        .into_iter()
-        .chain(advance.channels.keys().map(|chat| chat.0))
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let watched: BTreeSet<ChatId> =
-        watch::watched(conn, &named).await?.into_iter().map(ChatId).filter(|chat| follows.contains(chat)).collect();
+    let named = heard.iter().flat_map(|(_, happened)| happened.chats_named()).chain(advance.channels.keys().map(|chat| chat.0));
+    let named: Vec<i64> = named.collect::<BTreeSet<_>>().into_iter().collect();
+    let watched = watch::watched(conn, &named).await?.into_iter().map(ChatId).filter(|chat| follows.contains(chat)).collect();
     let boxes = lock(conn, account, &watched, advance).await?;
-    let seen = Observation { account, via, job: None, pts: None };
     let mut written = Written::default();
     let mut tops: BTreeMap<ChatId, i64> = BTreeMap::new();
-    let mut newest = 0;
     for (key, held) in &boxes {
-        let of_box = |chat: ChatId| watched.contains(&chat) && (if chat.is_channel() { *key == Some(chat) } else { key.is_none() });
-        let messages: Vec<Message> = happened.messages.iter().filter(|m| m.id > 0 && of_box(m.chat)).cloned().collect();
-        for message in &messages {
-            let top = tops.entry(message.chat).or_default();
-            *top = (*top).max(message.id);
-        }
-        // The ledger's rows stand before messages in the order of locks.
-        open_ledgers(conn, account, held, messages.iter().map(|message| message.chat)).await?;
-        written.extend(message::commit(conn, held, &messages, &seen).await?);
-        let counts: Vec<Counts> =
-            happened.counts.iter().filter(|(chat, _)| of_box(*chat)).map(|(_, counts)| counts.clone()).collect();
-        written.extend(message::commit_counts(conn, held, &counts, &seen).await?);
-        let gone = happened.deletions.iter().filter(|gone| gone.channel == *key);
-        let gone: Vec<Deletion> = gone.flat_map(|gone| &gone.ids).map(|id| Deletion { id: *id, after: None }).collect();
-        if !gone.is_empty() && (key.is_some() || any_watched(conn, held).await?) {
-            written.extend(message::commit_deletions(conn, held, &gone, &seen).await?);
-        }
-        if key.is_none() {
-            // Every message of the own box counts, also those of chats that nobody watches.
-            newest = happened.messages.iter().filter(|m| !m.chat.is_channel()).map(|m| m.id).max().unwrap_or(0);
+        for (via, happened) in heard {
+            let seen = Observation { account, via: *via, job: None, pts: None };
+            let of_box = happened.of_box(*key, &watched);
+            for message in &of_box.messages {
+                let top = tops.entry(message.chat).or_default();
+                *top = (*top).max(message.id);
+            }
+            // The ledger's rows stand before messages in the order of locks.
+            open_ledgers(conn, account, held, of_box.messages.iter().map(|message| message.chat)).await?;
+            written.extend(message::commit(conn, held, &of_box.messages, &seen).await?);
+            written.extend(message::commit_counts(conn, held, &of_box.counts, &seen).await?);
+            if !of_box.gone.is_empty() && (key.is_some() || any_watched(conn, held).await?) {
+                written.extend(message::commit_deletions(conn, held, &of_box.gone, &seen).await?);
+            }
         }
     }
     raise_tops(conn, account, &tops).await?;
+    // Every message of the own box counts, also those of chats that nobody watches.
+    let own = heard.iter().flat_map(|(_, happened)| &happened.messages).filter(|message| !message.chat.is_channel());
+    let newest = own.map(|message| message.id).max().unwrap_or(0);
     positions(conn, account, &boxes, follows, advance, newest).await?;
-    people(conn, happened, &watched, &seen).await?;
+    for (via, happened) in heard {
+        let seen = Observation { account, via: *via, job: None, pts: None };
+        people(conn, happened, &watched, &seen).await?;
+    }
+    for (_, happened) in heard {
+        events(conn, account, happened, &watched).await?;
+    }
+    Ok(written)
+}
+
+/// Notes what workflows may want to know.
+async fn events(conn: &mut PgConnection, account: AccountId, happened: &Happened, watched: &BTreeSet<ChatId>) -> Result<(), Error> {
     for (from, to) in happened.migrations.iter().filter(|(from, _)| watched.contains(from)) {
         if watch::go_on(conn, *from, *to).await? {
             event::note(conn, *to, Event::Migrated.as_str(), Some(account)).await?;
         }
     }
-    let events: BTreeSet<(ChatId, Event)> = happened.events.iter().filter(|(chat, _)| watched.contains(chat)).copied().collect();
-    for (chat, told) in events {
+    let told: BTreeSet<(ChatId, Event)> = happened.events.iter().filter(|(chat, _)| watched.contains(chat)).copied().collect();
+    for (chat, told) in told {
         let told = if told == Event::Changed && was_unreadable(conn, chat, account).await? { Event::Joined } else { told };
         event::note(conn, chat, told.as_str(), Some(account)).await?;
     }
-    Ok(written)
+    Ok(())
+}
+
+/// What happened in one box.
+struct OfBox {
+    messages: Vec<Message>,
+    counts: Vec<Counts>,
+    gone: Vec<Deletion>,
 }
 
 /// The boxes that the commit touches, locked in order; the account's own under no key. Checks that nobody else moved them.

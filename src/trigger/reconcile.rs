@@ -8,11 +8,14 @@ use std::{
 };
 
 use sqlx::PgPool;
-use telekeep_queue::{self as queue, NewJob, Recent, State};
+use telekeep_queue::{self as queue, Recent, State};
 
 use crate::{
-    jobs::{Job, PlanError, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
-    record::reconcile::{self as table, Due},
+    jobs::{Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
+    record::{
+        account,
+        reconcile::{self as table, Due},
+    },
     workflow::run::RunError,
 };
 
@@ -48,7 +51,7 @@ pub async fn round(pool: &PgPool) -> Result<usize, RunError> {
     let past = recent::<ChatRefresh>(&mut tx, &refreshes).await?;
     for (d, refresh) in refreshes {
         if !past.contains_key(&refresh.unique_key()) {
-            jobs.push(enqueueable(&refresh, d)?);
+            jobs.push(refresh.enqueueable(d.reader)?.priority(PRIORITY).trigger("reconcile"));
         }
     }
     let windows = wanted(&due, |d| d.windows.iter().map(|window| HistoryFetch { chat: d.chat, window: *window }).collect());
@@ -62,11 +65,18 @@ pub async fn round(pool: &PgPool) -> Result<usize, RunError> {
             *at_once.entry(d.chat.0).or_default() += 1;
         }
     }
+    let mut readers = BTreeMap::new();
+    for (d, _) in &windows {
+        if let std::collections::btree_map::Entry::Vacant(entry) = readers.entry(d.chat) {
+            entry.insert(account::readers_of(&mut tx, d.chat).await?);
+        }
+    }
     for (d, window) in windows {
         let under_way = at_once.entry(d.chat.0).or_default();
         if *under_way < WINDOWS_AT_ONCE && past.get(&window.unique_key()).is_none_or(|jobs| may_help(jobs)) {
             *under_way += 1;
-            jobs.push(enqueueable(&window, d)?);
+            let reader = window.share(&readers[&d.chat]).or(d.reader);
+            jobs.push(window.enqueueable(reader)?.priority(PRIORITY).trigger("reconcile"));
         }
     }
     let (enqueued, wake) = queue::enqueue(&mut tx, &jobs).await?;
@@ -93,10 +103,6 @@ fn may_help(past: &[Recent]) -> bool {
 
 fn wanted<J>(due: &[Due], jobs: impl Fn(&Due) -> Vec<J>) -> Vec<(&Due, J)> {
     due.iter().flat_map(|d| jobs(d).into_iter().map(move |job| (d, job))).collect()
-}
-
-fn enqueueable<J: Job>(job: &J, due: &Due) -> Result<NewJob, PlanError> {
-    Ok(job.enqueueable(due.reader)?.priority(PRIORITY).trigger("reconcile"))
 }
 
 /// What became of jobs with these keys within the time that anything here looks back, by key.

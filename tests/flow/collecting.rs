@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 use serde_json::Value;
 use sqlx::PgPool;
-use telekeep_simulator::World;
+use telekeep_simulator::{AccountRequest, World};
 
 use crate::installation::{DATACENTRE, Telekeep, Worker, datacentre, outbox, until};
 
@@ -214,4 +214,41 @@ async fn collecting_goes_on_while_elasticsearch_is_away_and_the_outbox_waits(poo
     for chat in chats {
         telekeep.holds_the_truth(&datacentre, chat);
     }
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn several_accounts_read_one_chat_at_once_and_nothing_twice(pool: PgPool) {
+    let datacentre = datacentre(World::empty(15).supergroup(20_000, 0.2)).await;
+    datacentre.count_told();
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    for name in ["second", "third"] {
+        let session = datacentre.account_with(&AccountRequest::named(name)).unwrap();
+        std::fs::write(telekeep.path(&format!("{name}.json")), serde_json::to_vec(&session).unwrap()).unwrap();
+        telekeep.does(&["account", "import", &format!("{name}.json")]);
+    }
+    telekeep.has_workflow("new-chat");
+    let chat = datacentre.world().chats()[0].id;
+    let worker = telekeep.works();
+    until("what the accounts know", || async {
+        let known: i64 =
+            sqlx::query_scalar("select count(*) from account_peer where peer_id = $1").bind(chat).fetch_one(&pool).await.unwrap();
+        known == 3
+    })
+    .await;
+    telekeep.does(&["chat", "watch", &chat.to_string()]);
+    until("the history", || async {
+        let done: i64 =
+            sqlx::query_scalar("select count(*) from workflow_run where state = 'done'").fetch_one(&pool).await.unwrap();
+        done == 1
+    })
+    .await;
+    worker.kill();
+    telekeep.has_in_the_record(&datacentre, chat);
+    let calls = datacentre.call_counts().accounts;
+    for name in ["keeper", "second", "third"] {
+        assert!(calls[name]["messages.getHistory"] > 20, "{name}: {:?}", calls[name]);
+    }
+    // The refresh reads the newest message.
+    let again: u32 = datacentre.told().values().map(|times| times - 1).sum();
+    assert!(again <= 1, "{again} messages were told twice");
 }

@@ -21,10 +21,10 @@ pub(super) struct Pending {
 }
 
 /// What is committed together.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Taken {
-    pub via: Via,
-    pub happened: Happened,
+    /// Each way of hearing at most once: what was heard twice is merged by its pts, in whichever order it is told.
+    pub heard: Vec<(Via, Happened)>,
     pub advance: Advance,
 }
 
@@ -33,12 +33,8 @@ impl Pending {
         Self { taken: None, since: None, stored }
     }
 
-    pub fn is_of_another(&self, via: Via) -> bool {
-        self.taken.as_ref().is_some_and(|taken| taken.via != via)
-    }
-
     pub fn is_full(&self) -> bool {
-        self.taken.as_ref().is_some_and(|taken| taken.happened.len() >= MOST)
+        self.taken.as_ref().is_some_and(|taken| taken.heard.iter().map(|(_, happened)| happened.len()).sum::<usize>() >= MOST)
     }
 
     pub fn due_at(&self) -> Option<Instant> {
@@ -55,8 +51,11 @@ impl Pending {
             return;
         }
         self.since.get_or_insert(now);
-        let taken = self.taken.get_or_insert_with(|| Taken { via, happened: Happened::default(), advance: Advance::default() });
-        taken.happened.extend(happened);
+        let taken = self.taken.get_or_insert_default();
+        match taken.heard.iter_mut().find(|(by, _)| *by == via) {
+            Some((_, earlier)) => earlier.extend(happened),
+            None => taken.heard.push((via, happened)),
+        }
         let advance = &mut taken.advance;
         if let Some(common) = batch.common {
             advance.common = Some((self.stored, stored(common)));

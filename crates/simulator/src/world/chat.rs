@@ -452,6 +452,8 @@ impl Chat {
 
     /// For events only.
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Live> {
-        self.live.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+        let mut live = self.live.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        live.born_until = self.born_last();
+        live
     }
 }

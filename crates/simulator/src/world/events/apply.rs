@@ -430,7 +430,7 @@ impl<'a> Stage<'a> {
         for &id in ids {
             if let Some(message) = chat.message(id) {
                 threads.extend(compose::thread_of(&message));
-                self.live(chat).delete(id, self.number, self.date);
+                chat.write().delete(id, self.number, self.date);
                 gone.push(id);
             }
         }
@@ -522,19 +522,12 @@ impl<'a> Stage<'a> {
     }
 
     fn put(&mut self, chat: &Chat, id: i32, message: tl::enums::Message) {
-        self.live(chat).post(id, self.number, self.date, &message);
+        chat.write().post(id, self.number, self.date, &message);
         self.log(chat, Change::New(id));
     }
 
     fn touch(&self, chat: &Chat, id: i32, message: &tl::enums::Message) {
-        self.live(chat).touch(id, self.number, self.date, message);
-    }
-
-    /// The changeable part of a chat, knowing where its own past ends.
-    fn live<'c>(&self, chat: &'c Chat) -> RwLockWriteGuard<'c, crate::world::live::Live> {
-        let mut live = chat.write();
-        live.born_until = chat.born_last();
-        live
+        chat.write().touch(id, self.number, self.date, message);
     }
 
     fn log(&mut self, chat: &Chat, change: Change) {

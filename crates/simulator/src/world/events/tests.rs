@@ -205,3 +205,13 @@ fn a_message_that_was_touched_is_still_there() {
         }
     }
 }
+
+#[test]
+fn an_edit_of_an_old_message_moves_it_nowhere() {
+    let world = World::generated(25, [GeneratedChat::new(ChatKind::Channel, "Harbour", 40)]);
+    let chat = &world.chats()[0];
+    let before: Vec<i32> = chat.ids_below(0).collect();
+    world.play(Event::Edit { chat: chat.id, id: 7, text: "b".into() }).expect("happens");
+    assert_eq!(chat.ids_below(0).collect::<Vec<_>>(), before);
+    assert_eq!(chat.top(), before[0]);
+}
