@@ -37,11 +37,12 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
             (0, refused) => format!("{refused} refused"),
             (raw, refused) => format!("{raw} raw, {refused} refused"),
         };
-        let numbers = [c.top, c.collected, c.deleted, c.empty, c.inaccessible, c.stale].map(|n| n.to_string());
+        let numbers = [c.top, c.collected, c.deleted, c.lost, c.empty, c.inaccessible, c.stale].map(|n| n.to_string());
         let last = [dead, c.missing.to_string(), holes.join(", ") + &more];
         [c.chat_id.to_string(), c.title.unwrap_or_default()].into_iter().chain(numbers).chain(last).collect()
     });
-    let headings = ["chat", "title", "top", "collected", "deleted", "empty", "inaccessible", "stale", "dead", "missing", "holes"];
+    let headings =
+        ["chat", "title", "top", "collected", "deleted", "lost", "empty", "inaccessible", "stale", "dead", "missing", "holes"];
     output::table(&headings, rows, "nothing is collected yet; `telekeep chat watch LINK` begins");
     Ok(ExitCode::SUCCESS)
 }
