@@ -51,8 +51,10 @@ pub enum Fault {
     Undeleted,
     /// Telegram no longer has it, the record did not know.
     Deleted,
-    /// Known once; neither Telegram nor the record has it.
+    /// The record had it once; now neither Telegram nor the record has it.
     Lost,
+    /// Only another message names it, which answers it: gone before anybody here could read it. Kept as lost, but no fault.
+    Named,
 }
 
 /// One fault, and whether it is mended.
@@ -76,6 +78,8 @@ pub struct ChatReport {
     pub deleted: u64,
     pub lost: u64,
     pub repaired: u64,
+    /// Kept as lost because a message answers them: known now, and not counted as a fault.
+    pub named: u64,
     /// Why nothing was asked.
     pub unread: Option<String>,
 }
@@ -113,8 +117,9 @@ impl Report {
             Fault::Undeleted => chat.undeleted += 1,
             Fault::Deleted => chat.deleted += 1,
             Fault::Lost => chat.lost += 1,
+            Fault::Named => chat.named += 1,
         }
-        chat.repaired += u64::from(fault.repaired);
+        chat.repaired += u64::from(fault.repaired && fault.what != Fault::Named);
         if self.findings.len() < NAMED {
             self.findings.push(fault);
         }
@@ -182,7 +187,6 @@ impl Accounts {
             let before = coverage::get(&mut conn, ledger.id).await?;
             let pts = boxes::pts(&mut conn, before.held).await?;
             drop(conn);
-            let request = PageRequest::new(&before, 0, Window { from: 1, to: before.top });
             let by_id: Vec<i32> = asked.iter().filter_map(|id| i32::try_from(*id).ok()).collect();
             self.permitted(reader.account, chat.by_id_method()).await?;
             let answer = match connection.messages_by_id(&chat, &by_id).await {
@@ -194,7 +198,7 @@ impl Accounts {
             };
             let page = normalize::page(&answer);
             let seen = Observation { account: reader.account, via: Via::History, job: None, pts: page.pts.or(pts) };
-            let found = self.judge(&request, &before, asked, &traces, &page, &seen, audit.repair).await?;
+            let found = self.judge(&before, asked, &traces, &page, &seen, audit.repair).await?;
             of_chat.asked += asked.len() as u64;
             for (message_id, (what, repaired)) in found {
                 report.add(of_chat, Finding { chat_id: ledger.chat.0, message_id, what, repaired });
@@ -214,10 +218,9 @@ impl Accounts {
         }
     }
 
-    /// Compares an answer with the record under the box's lock, and mends what differs.
+    /// Compares an answer with the record under the box's lock, and mends what differs. `ledger` is the row as it was before the request.
     async fn judge(
         &self,
-        request: &PageRequest,
         ledger: &Coverage,
         asked: &[i64],
         traces: &[Trace],
@@ -239,7 +242,8 @@ impl Accounts {
         }
         let altered: Vec<i64> = faults.iter().filter(|(_, fault)| **fault == Fault::Differs).map(|(id, _)| *id).collect();
         verify::forget_hashes(&mut tx, &held, &altered).await?;
-        ledger::commit_by_id(&mut tx, request, asked, &page.messages, seen).await?;
+        let request = PageRequest::new(ledger, 0, Window { from: 1, to: ledger.top });
+        ledger::commit_by_id(&mut tx, &request, asked, &page.messages, seen).await?;
         lost::keep(&mut tx, &held, ledger, &traces, true, seen).await?;
         let rows = verify::held(&mut tx, &held, ledger.chat, asked).await?;
         let left = self::faults(asked, &told, &rows, &traces);
@@ -261,8 +265,11 @@ fn faults(asked: &[i64], told: &HashMap<i64, &Message>, rows: &HashMap<i64, Held
             (None, Some(row)) if row.is_deleted => return None,
             (None, Some(row)) if row.has_content() => Fault::Deleted,
             (None, Some(_)) => Fault::Lost,
-            (None, None) if traces.iter().any(|trace| trace.message_id == *id) => Fault::Lost,
-            (Some(_), Some(_)) | (None, None) => return None,
+            (None, None) => {
+                let trace = traces.iter().find(|trace| trace.message_id == *id)?;
+                if trace.ours { Fault::Lost } else { Fault::Named }
+            }
+            (Some(_), Some(_)) => return None,
         })
     };
     asked.iter().filter_map(|id| Some((*id, fault(id)?))).collect()

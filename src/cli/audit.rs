@@ -9,6 +9,7 @@ use super::{chat, open, output};
 use crate::{
     account::audit::{Report, TelegramAudit},
     config::Config,
+    error::JobError,
     projection::AuditOptions,
     record::outbox,
 };
@@ -92,7 +93,11 @@ async fn telegram(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
         .await;
     bar.finish_and_clear();
     accounts.close().await;
-    let report = report?;
+    // An account in use is told as everywhere.
+    let report = report.map_err(|error| match error {
+        JobError::Account(error) => anyhow::Error::from(error),
+        other => other.into(),
+    })?;
     if command.json {
         output::json(&report)?;
     } else {
@@ -103,10 +108,10 @@ async fn telegram(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
 
 fn tell(report: &Report, only_looked: bool) {
     let rows = report.chats.iter().map(|c| {
-        let numbers = [c.asked, c.removed, c.differs, c.undeleted, c.deleted, c.lost, c.repaired];
+        let numbers = [c.asked, c.removed, c.differs, c.undeleted, c.deleted, c.lost, c.repaired, c.named];
         [c.chat_id.to_string()].into_iter().chain(numbers.map(|n| n.to_string())).collect()
     });
-    let headings = ["chat", "asked", "removed", "differs", "undeleted", "deleted", "lost", "repaired"];
+    let headings = ["chat", "asked", "removed", "differs", "undeleted", "deleted", "lost", "repaired", "named"];
     output::table(&headings, rows, "nothing is collected yet; `telekeep chat watch LINK` begins");
     for finding in report.findings.iter().take(10) {
         let what = format!("{:?}", finding.what).to_lowercase();

@@ -21,6 +21,8 @@ pub struct Trace {
     pub known_at: DateTime<Utc>,
     /// What knew of it, as `lost_reason` tells it.
     pub reason: String,
+    /// The record had it itself; else another message names it.
+    pub ours: bool,
 }
 
 /// Ids of a ledger row, from an id on, that the record names and has no row of; newest first, at most so many. With `among` only
@@ -36,27 +38,27 @@ pub async fn traces(
         "with c as (
             select box_id, chat_id, account_id, greatest(floor, $2, 1) as lo, top as hi from coverage where id = $1
         ), trace as (
-            select t.message_id, t.last_seen as known_at, 'a version of it was kept' as reason
+            select t.message_id, t.last_seen as known_at, 'a version of it was kept' as reason, true as ours
             from c join message_version t using (box_id, chat_id)
             union all
-            select t.message_id, t.last_seen, 'a link in it was kept' from c join link t using (box_id, chat_id)
+            select t.message_id, t.last_seen, 'a link in it was kept', true from c join link t using (box_id, chat_id)
             union all
-            select t.message_id, t.date, 'its counts were sampled' from c join metric t using (box_id, chat_id)
+            select t.message_id, t.date, 'its counts were sampled', true from c join metric t using (box_id, chat_id)
             union all -- entries of an account's own box do not tell the chat
-            select t.key2, t.created_at, 'its document was to be written'
+            select t.key2, t.created_at, 'its document was to be written', true
             from c join outbox t on c.account_id is null and t.kind = 'message' and t.key1 = c.box_id
             union all
-            select t.key2, t.created_at, 'its document was refused'
+            select t.key2, t.created_at, 'its document was refused', true
             from c join dead_letter t on c.account_id is null and t.kind = 'message' and t.key1 = c.box_id
             union all
-            select (t.body->>'reply_to_message_id')::bigint, coalesce(t.date, t.first_seen), 'message ' || t.message_id || ' answers it'
+            select (t.body->>'reply_to_message_id')::bigint, coalesce(t.date, t.first_seen), 'message ' || t.message_id || ' answers it', false
             from c join message t using (box_id, chat_id)
             where t.body ? 'reply_to_message_id' and coalesce((t.body->>'reply_to_chat_id')::bigint, c.chat_id) = c.chat_id
         )
-        select distinct on (t.message_id) t.message_id, t.known_at, t.reason from trace t, c
+        select distinct on (t.message_id) t.message_id, t.known_at, t.reason, t.ours from trace t, c
         where t.message_id between c.lo and c.hi and ($3::bigint[] is null or t.message_id = any($3))
             and not exists (select from message m where m.box_id = c.box_id and m.message_id = t.message_id)
-        order by t.message_id desc, t.known_at desc limit $4",
+        order by t.message_id desc, t.ours desc, t.known_at desc limit $4",
     )
     .bind(ledger.id)
     .bind(from)

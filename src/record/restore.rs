@@ -77,7 +77,7 @@ pub async fn take_back(pool: &PgPool, told: &Told) -> Result<Option<Key>, Error>
                 Some(at) => at,
                 None => super::workflow::now(&mut tx).await?,
             };
-            let trace = Trace { message_id: told.message_id, known_at, reason };
+            let trace = Trace { message_id: told.message_id, known_at, reason, ours: true };
             lost::keep(&mut tx, &held, &ledger, &[trace], false, &seen).await?;
         }
         None => return Ok(None),
