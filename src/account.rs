@@ -4,6 +4,7 @@
 //! they change. What a failed call says of an account (it is lost, it must rest) is recorded here; what becomes of the job is
 //! for the job to decide. Each call is paid for (`permit`), and each account has one stream of updates (`stream`). A lease over several nodes is not here yet: run one process that collects.
 
+pub mod audit;
 pub mod find;
 pub mod login;
 mod permit;

@@ -102,6 +102,8 @@ pub enum Error {
     Cancelled,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Record(#[from] crate::record::Error),
 }
 
 /// The projection of one record into one Elasticsearch. Cheap to clone.

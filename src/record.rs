@@ -26,6 +26,7 @@ pub mod import;
 mod kind;
 pub mod ledger;
 pub mod link;
+pub mod lost;
 pub mod message;
 pub mod message_merge;
 pub mod metric;
@@ -34,6 +35,7 @@ pub mod outbox;
 pub mod raw;
 pub mod reconcile;
 pub mod report;
+pub mod restore;
 pub mod sampling;
 pub mod search;
 pub mod selection;
@@ -42,6 +44,7 @@ pub mod spans;
 pub mod stream;
 pub mod takeaway;
 pub mod user;
+pub mod verify;
 pub mod version;
 pub mod watch;
 pub mod workflow;
@@ -112,6 +115,8 @@ pub enum Via {
     History,
     Import,
     Difference,
+    /// Out of the index, where the record had lost the row.
+    Index,
 }
 
 impl Via {
@@ -122,6 +127,7 @@ impl Via {
             Via::History => "history",
             Via::Import => "import",
             Via::Difference => "difference",
+            Via::Index => "index",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Flows through the real parts: Postgres and Elasticsearch are real, a database for each test; Telegram is simulated.
 
+#[path = "flow/auditing.rs"]
+mod auditing;
 #[path = "flow/bad_input.rs"]
 mod bad_input;
 #[path = "flow/budget.rs"]

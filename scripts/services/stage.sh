@@ -201,7 +201,7 @@ wait_for_tick() {
 
 # How many ids are answered for, over all watched chats.
 answered() {
-    telekeep coverage --json | jq '[.chats[] | .collected + .deleted + .empty + .inaccessible + .dead] | add // 0'
+    telekeep coverage --json | jq '[.chats[] | .collected + .deleted + .lost + .empty + .inaccessible + .dead] | add // 0'
 }
 
 # A bar with rate and remaining time; a line now and then where there is no terminal.

@@ -1,19 +1,34 @@
-//! `telekeep audit` and `telekeep dead-letter`: does the index hold what the record holds?
+//! `telekeep audit` and `telekeep dead-letter`: does the index hold what the record holds, and the record what Telegram holds?
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use super::{open, output};
-use crate::{config::Config, projection::AuditOptions, record::outbox};
+use super::{chat, open, output};
+use crate::{
+    account::audit::{Report, TelegramAudit},
+    config::Config,
+    error::JobError,
+    projection::AuditOptions,
+    record::outbox,
+};
 
 #[derive(Debug, Args)]
 pub struct Audit {
     /// Compare whole documents, not only ids and versions
     #[arg(long)]
     pub deep: bool,
-    /// Only look; else the index is repaired from the record, and looked at again
+    /// Read a sample again at Telegram and compare it with the record, in place of the index. No other process may use the accounts
+    #[arg(long, conflicts_with = "deep")]
+    pub telegram: bool,
+    /// With --telegram: link, @name or id; all watched chats when not given
+    #[arg(allow_negative_numbers = true, requires = "telegram")]
+    pub chat: Option<String>,
+    /// With --telegram: how many ids of each chat, spread over what is settled; 100 cost one call
+    #[arg(long, default_value_t = 500, requires = "telegram")]
+    pub sample: usize,
+    /// Only look; else what differs is repaired: the index from the record, the record from Telegram
     #[arg(long)]
     pub no_repair: bool,
     #[arg(long)]
@@ -34,6 +49,9 @@ pub enum DeadLetter {
 }
 
 pub async fn run(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
+    if command.telegram {
+        return telegram(command, config).await;
+    }
     let pool = open::record(&config).await?;
     let projector = open::index(&config, &pool)?;
     let options = AuditOptions { deep: command.deep, repair: !command.no_repair, wait: !command.no_repair };
@@ -56,6 +74,60 @@ pub async fn run(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
         });
     }
     Ok(ExitCode::from(u8::from(!report.holds())))
+}
+
+async fn telegram(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
+    let pool = open::record(&config).await?;
+    let chat = match &command.chat {
+        Some(text) => Some(chat::known(&pool, text).await?),
+        None => None,
+    };
+    let accounts = open::accounts(&config, &pool)?;
+    let bar = output::spinner("reading again");
+    let audit = TelegramAudit { sample: command.sample, repair: !command.no_repair };
+    let report = accounts
+        .audit(chat, audit, |asked| {
+            bar.inc(asked);
+            bar.set_message(format!("reading again: {} ids", bar.position()));
+        })
+        .await;
+    bar.finish_and_clear();
+    accounts.close().await;
+    // An account in use is told as everywhere.
+    let report = report.map_err(|error| match error {
+        JobError::Account(error) => anyhow::Error::from(error),
+        other => other.into(),
+    })?;
+    if command.json {
+        output::json(&report)?;
+    } else {
+        tell(&report, command.no_repair);
+    }
+    Ok(ExitCode::from(u8::from(report.faults() > 0)))
+}
+
+fn tell(report: &Report, only_looked: bool) {
+    let rows = report.chats.iter().map(|c| {
+        let numbers = [c.asked, c.removed, c.differs, c.undeleted, c.deleted, c.lost, c.repaired, c.named];
+        [c.chat_id.to_string()].into_iter().chain(numbers.map(|n| n.to_string())).collect()
+    });
+    let headings = ["chat", "asked", "removed", "differs", "undeleted", "deleted", "lost", "repaired", "named"];
+    output::table(&headings, rows, "nothing is collected yet; `telekeep chat watch LINK` begins");
+    for finding in report.findings.iter().take(10) {
+        let what = format!("{:?}", finding.what).to_lowercase();
+        output::line(&format!("{} {}: {what}", finding.chat_id, finding.message_id));
+    }
+    for chat in &report.chats {
+        if let Some(why) = &chat.unread {
+            output::line(&format!("{} was not read: {why}", chat.chat_id));
+        }
+    }
+    output::line(match report.faults() {
+        0 => "the record holds what Telegram told of the sample",
+        _ if only_looked => "audit failed: the record differs from Telegram; without --no-repair it is mended",
+        _ if report.is_repaired() => "audit failed: the record differed from Telegram; what was found is mended",
+        _ => "audit failed: the record differs from Telegram, and not all of it could be mended",
+    });
 }
 
 pub async fn dead_letters(command: DeadLetter, config: Config) -> anyhow::Result<ExitCode> {

@@ -5,6 +5,7 @@
 
 mod pages;
 mod repair;
+mod witness;
 
 use std::collections::HashMap;
 
@@ -240,7 +241,7 @@ impl Projector {
                 }
             }
             if options.repair {
-                found.repaired += self.repair(alias, &suspects).await?;
+                found.repaired += self.repair(kind, alias, &suspects).await?;
             }
         }
         Ok(())

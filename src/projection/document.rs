@@ -38,6 +38,7 @@ pub fn of_message(row: MessageRow) -> Option<Document> {
     }
     put(&mut body, "content_hash", row.content_hash.map(|hash| hex(&hash).into()));
     put(&mut body, "raw_reason", row.raw_reason.map(Value::from));
+    put(&mut body, "lost_reason", row.lost_reason.map(Value::from));
     body.insert("seen".into(), seen(row.first_seen, row.last_seen, row.account, &row.via, row.job));
     Some(Document { id, revision: row.revision, body })
 }

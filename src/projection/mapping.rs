@@ -116,6 +116,8 @@ fn message(cjk: bool) -> Map<String, Value> {
         "ttl": long(),
         // why only raw bytes are kept
         "raw_reason": told(),
+        // who knew of a message that was gone before its content was read
+        "lost_reason": told(),
     })));
     fields
 }

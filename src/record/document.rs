@@ -22,6 +22,8 @@ pub struct MessageRow {
     pub deleted_at: Option<DateTime<Utc>>,
     pub deleted_after: Option<DateTime<Utc>>,
     pub raw_reason: Option<String>,
+    /// Who knew of a message whose content nobody read.
+    pub lost_reason: Option<String>,
     pub first_seen: DateTime<Utc>,
     pub last_seen: DateTime<Utc>,
     pub account: Option<String>,
@@ -48,7 +50,7 @@ pub struct PeerRow {
 /// Selects messages `m` as [`MessageRow`]; a condition may follow.
 pub(super) const MESSAGE: &str =
     "select m.box_id, m.message_id, m.chat_id, coalesce(owner.user_id, -owner.id) as owner, m.date, m.edit_date, m.body,
-                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.first_seen, m.last_seen,
+                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.lost_reason, m.first_seen, m.last_seen,
                 seer.label as account, m.via, m.job
          from message m
          join box b on b.id = m.box_id
@@ -67,7 +69,7 @@ pub fn message_document_id(owner: Option<i64>, chat: i64, message: i64) -> Strin
 pub async fn messages(pool: &PgPool, boxes: &[i64], ids: &[i64]) -> Result<Vec<MessageRow>, sqlx::Error> {
     sqlx::query_as(
         "select m.box_id, m.message_id, m.chat_id, coalesce(owner.user_id, -owner.id) as owner, m.date, m.edit_date, m.body,
-                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.first_seen, m.last_seen,
+                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.lost_reason, m.first_seen, m.last_seen,
                 seer.label as account, m.via, m.job
          from unnest($1::bigint[], $2::bigint[]) as k (box_id, message_id)
          join message m on m.box_id = k.box_id and m.message_id = k.message_id
@@ -85,7 +87,7 @@ pub async fn messages(pool: &PgPool, boxes: &[i64], ids: &[i64]) -> Result<Vec<M
 pub async fn messages_of(pool: &PgPool, chat: i64, after: (i64, i64), limit: i64) -> Result<Vec<MessageRow>, sqlx::Error> {
     sqlx::query_as(
         "select m.box_id, m.message_id, m.chat_id, coalesce(owner.user_id, -owner.id) as owner, m.date, m.edit_date, m.body,
-                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.first_seen, m.last_seen,
+                m.content_hash, m.revision, m.deleted_at, m.deleted_after, m.raw_reason, m.lost_reason, m.first_seen, m.last_seen,
                 seer.label as account, m.via, m.job
          from message m
          join box b on b.id = m.box_id

@@ -364,7 +364,8 @@ impl Columns {
                 raw_reason = excluded.raw_reason, search = excluded.search, last_seen = now(),
                 account_id = excluded.account_id, via = excluded.via, job = excluded.job,
                 field_pts = excluded.field_pts, version_pts = excluded.version_pts, other_pts = excluded.other_pts,
-                erased = excluded.erased",
+                erased = excluded.erased,
+                lost_reason = case when excluded.body is null and excluded.raw is null then m.lost_reason end",
         )
         .bind(held.0)
         .bind(self.ids)

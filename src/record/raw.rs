@@ -78,7 +78,8 @@ pub async fn commit(conn: &mut PgConnection, kept: &RawMessage, understood: &Mes
     .fetch_optional(&mut *conn)
     .await?;
     let Some(found) = found else { return Ok(false) };
-    let via = [Via::Live, Via::History, Via::Import, Via::Difference].into_iter().find(|known| known.as_str() == found.via);
+    let via =
+        [Via::Live, Via::History, Via::Import, Via::Difference, Via::Index].into_iter().find(|known| known.as_str() == found.via);
     let account = AccountId(found.account_id.unwrap_or_default());
     let seen = Observation { account, via: via.unwrap_or(Via::History), job: found.job, pts: found.order_pts };
     let written = message::commit(conn, &held, std::slice::from_ref(understood), &seen).await?;

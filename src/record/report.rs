@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::coverage::{self, Coverage};
 use super::{ChatId, Error, ledger};
 
-/// One ledger row in numbers. collected + deleted + empty + inaccessible + stale + dead + missing = top - floor + 1.
+/// One ledger row in numbers. collected + deleted + lost + empty + inaccessible + stale + dead + missing = top - floor + 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatCoverage {
     pub chat_id: i64,
@@ -17,6 +17,8 @@ pub struct ChatCoverage {
     pub collected: i64,
     /// Gone; content kept, or never seen.
     pub deleted: i64,
+    /// Known once, gone before its content was read.
+    pub lost: i64,
     /// Answered for, and no message of this chat.
     pub empty: i64,
     /// Below what any account can see.
@@ -56,18 +58,20 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
                 int8multirange(int8range(floor, greatest(least($2, top + 1), floor))) as hidden
             from coverage where id = $1
         ), m as (
-            select message_id, deleted_at is not null as deleted,
-                deleted_at is null and (raw_reason is not null or d.key2 is not null) as dead,
+            select message_id, deleted_at is not null as gone, lost,
+                deleted_at is null and not lost and (raw_reason is not null or d.key2 is not null) as dead,
                 c.stale @> m.message_id as stale, c.settled @> m.message_id as settled, m.message_id < $2 as hidden,
                 raw_reason is not null as raw
             from c join message m on m.box_id = c.box_id and m.chat_id = c.chat_id and m.message_id between c.floor and c.top
+            cross join lateral (select m.lost_reason is not null and m.body is null and m.raw is null as lost) l
             left join (select distinct key2 from dead_letter, c where kind = 'message' and key1 = c.box_id) d on d.key2 = m.message_id
         ), n as (
-            select count(*) filter (where deleted) as deleted,
+            select count(*) filter (where gone and not lost) as deleted,
+                count(*) filter (where lost and (gone or not stale)) as lost,
                 count(*) filter (where dead) as dead, count(*) filter (where dead and raw) as raw,
-                count(*) filter (where not deleted and not dead and not stale) as collected,
-                count(*) filter (where not deleted and not dead and stale and not settled) as stale_unsettled,
-                count(*) filter (where (deleted or dead) and stale and settled) as not_stale,
+                count(*) filter (where not gone and not dead and not lost and not stale) as collected,
+                count(*) filter (where not gone and not dead and stale and not settled) as stale_unsettled,
+                count(*) filter (where (gone or dead) and stale and settled) as not_stale,
                 count(*) filter (where settled and not stale) as not_empty,
                 count(*) filter (where not settled) as unsettled,
                 count(*) filter (where not settled and hidden) as unsettled_hidden
@@ -83,7 +87,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
                 (select body->>'title' from chat where chat.chat_id = c.chat_id),
                 (select nullif(concat_ws(' ', body->>'first_name', body->>'last_name'), '') from telegram_user where user_id = c.chat_id)
             ) as title,
-            n.collected, n.deleted, n.dead, n.raw, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
+            n.collected, n.deleted, n.lost, n.dead, n.raw, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
             s.hidden - n.unsettled_hidden as inaccessible, s.open - n.unsettled - (s.hidden - n.unsettled_hidden) as missing,
             greatest((select verified_at from box where box.id = c.box_id), c.top_confirmed_at) as verified_at
         from c, n, s",
@@ -93,13 +97,14 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     .fetch_one(&mut *conn)
     .await?;
     let holes = ledger::holes_of(conn, row).await?;
-    let Counts { title, collected, deleted, empty, inaccessible, stale, dead, raw, missing, verified_at } = counts;
+    let Counts { title, collected, deleted, lost, empty, inaccessible, stale, dead, raw, missing, verified_at } = counts;
     Ok(ChatCoverage {
         chat_id: row.chat.0,
         title,
         top: row.top,
         collected,
         deleted,
+        lost,
         empty,
         inaccessible,
         stale,
@@ -117,6 +122,7 @@ struct Counts {
     title: Option<String>,
     collected: i64,
     deleted: i64,
+    lost: i64,
     empty: i64,
     inaccessible: i64,
     stale: i64,

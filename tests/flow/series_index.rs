@@ -17,7 +17,7 @@ use crate::record::{LIBRARY, begin, observation};
 use crate::series::{body, erases, hears, link, loses, pushed};
 
 /// All documents of a kind in the index, by `_id`.
-async fn documents(world: &World, kind: Kind) -> BTreeMap<String, Value> {
+pub(crate) async fn documents(world: &World, kind: Kind) -> BTreeMap<String, Value> {
     let client = world.index.client();
     client.refresh(&format!("{}-{kind}", world.settings.prefix)).await.expect("refreshed");
     let answer = client.post(&world.path(kind, "/_search"), &[], &json!({ "size": 1_000 })).await.expect("an answer");
@@ -26,7 +26,7 @@ async fn documents(world: &World, kind: Kind) -> BTreeMap<String, Value> {
 }
 
 /// A message of each kind's making: an edit, links, a point, names.
-async fn fills(world: &World) -> (crate::record::Connection, AccountId) {
+pub(crate) async fn fills(world: &World) -> (crate::record::Connection, AccountId) {
     world.index.prepare().await.expect("indices");
     sqlx::query("delete from sink where name = $1").bind(SINK).execute(&world.pool).await.expect("as begun");
     let (mut conn, node) = begin(&world.pool).await;
@@ -56,7 +56,7 @@ async fn fills(world: &World) -> (crate::record::Connection, AccountId) {
     (conn, node)
 }
 
-async fn all(world: &World) -> BTreeMap<&'static str, BTreeMap<String, Value>> {
+pub(crate) async fn all(world: &World) -> BTreeMap<&'static str, BTreeMap<String, Value>> {
     let mut all = BTreeMap::new();
     for kind in Kind::ALL {
         all.insert(kind.as_str(), documents(world, kind).await);

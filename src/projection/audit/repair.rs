@@ -1,4 +1,5 @@
-//! Repairs: a row is raised above the version found and projected again; a document without a row is removed.
+//! Repairs: a row is raised above the version found and projected again; a document without a row is removed, once
+//! the record has what it tells.
 
 use tokio_util::sync::CancellationToken;
 
@@ -16,12 +17,14 @@ const ROUNDS: usize = 3;
 
 impl Projector {
     /// Repairs what differs. Gives how many documents.
-    pub(super) async fn repair(&self, alias: &str, suspects: &[Suspect]) -> Result<u64, Error> {
-        let rows: Vec<(Key, i64)> = suspects.iter().filter_map(|suspect| Some((suspect.key?, suspect.version))).collect();
+    pub(super) async fn repair(&self, kind: Kind, alias: &str, suspects: &[Suspect]) -> Result<u64, Error> {
+        let taken = self.take_back(kind, alias, suspects).await?;
+        let mut rows: Vec<(Key, i64)> = suspects.iter().filter_map(|suspect| Some((suspect.key?, suspect.version))).collect();
+        rows.extend(taken.rows);
         let mut repaired = record::raise(&self.pool, &rows).await?;
         let extra: Vec<Prepared> = suspects
             .iter()
-            .filter(|suspect| suspect.what == Difference::Extra)
+            .filter(|suspect| suspect.what == Difference::Extra && !taken.replaced.contains(&suspect.id))
             .map(|suspect| {
                 let nobody = Key { kind: Kind::Message, key1: 0, key2: 0 };
                 Prepared::delete(Entry { key: nobody, revision: suspect.version, gone: Some(suspect.id.clone()) }, &suspect.id)

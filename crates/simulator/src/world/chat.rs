@@ -1,6 +1,6 @@
 //! One chat: which message ids exist, and what each holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use grammers_tl_types as tl;
@@ -60,6 +60,8 @@ pub struct Chat {
     /// Whether an event made it.
     made: bool,
     source: Source,
+    /// Messages of the export that are not posted yet, with their ids, oldest first.
+    to_come: Mutex<VecDeque<(i32, tl::enums::Message)>>,
     roster: OnceLock<Members>,
     live: RwLock<Live>,
     alive: OnceLock<usize>,
@@ -91,6 +93,7 @@ impl Chat {
             photo: None,
             made: false,
             source,
+            to_come: Mutex::default(),
             roster: OnceLock::new(),
             live: RwLock::default(),
             alive: OnceLock::new(),
@@ -102,6 +105,19 @@ impl Chat {
     pub(super) fn made(id: i64, kind: ChatKind, title: String, created: i32) -> Self {
         let source = Source::Stored(Stored::default());
         Chat { created, made: true, ..Chat::new(id, kind, title, source) }
+    }
+
+    /// Keeps what is newer than an id back, to be posted by events; nothing of a generated chat.
+    pub(super) fn begin_with(&mut self, id: i32) {
+        if let Source::Stored(stored) = &mut self.source {
+            self.to_come = Mutex::new(stored.split_off(id).into());
+            (self.alive, self.roster) = (OnceLock::new(), OnceLock::new());
+        }
+    }
+
+    /// The next message that was kept back, with its id.
+    pub(super) fn next_to_come(&self) -> Option<(i32, tl::enums::Message)> {
+        self.to_come.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop_front()
     }
 
     /// Whether an event made it.

@@ -57,6 +57,10 @@ pub enum Event {
         from: i64,
         text: String,
     },
+    /// The next message of a channel's export, as it stands there, its id and date included.
+    Publish {
+        chat: i64,
+    },
     /// New words for a message.
     Edit {
         chat: i64,

@@ -98,6 +98,18 @@ impl World {
     }
 }
 
+impl World {
+    /// The world of an export as it was when its channels and supergroups had nothing newer than this id: each [`Event::Publish`]
+    /// posts the next of their messages. Other chats share their ids with others, and are whole.
+    ///
+    /// [`Event::Publish`]: super::Event::Publish
+    pub fn from_export_until(path: &Path, id: i32) -> Result<World, WorldError> {
+        let mut world = World::from_export(path)?;
+        world.chats.iter_mut().filter(|chat| chat.kind.is_channel()).for_each(|chat| chat.begin_with(id));
+        Ok(world)
+    }
+}
+
 impl Loading {
     /// The user whose export it is; nothing is told of them in the export of a single chat.
     fn owner(&mut self, told: &Map<String, Value>) {

@@ -52,6 +52,14 @@ impl Stored {
         (stored, LeftOut { doubled, unreadable })
     }
 
+    /// Takes out what is newer than an id, ascending.
+    pub fn split_off(&mut self, id: i32) -> Vec<(i32, tl::enums::Message)> {
+        let at = self.entries.partition_point(|entry| entry.id <= id);
+        let later = self.entries.split_off(at);
+        let message = |entry: Entry| tl::enums::Message::from_bytes(&self.bytes[entry.start..entry.end]).ok();
+        later.into_iter().filter_map(|entry| Some((entry.id, message(entry)?))).collect()
+    }
+
     pub fn count(&self) -> usize {
         self.entries.len()
     }
@@ -126,5 +134,12 @@ mod tests {
         assert_eq!(message.message, "c");
         assert_eq!((stored.first_id_at(20), stored.first_id_at(21), stored.first_id_at(51)), (2, 5, 6));
         assert_eq!(stored.ids_below(5).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn what_is_newer_is_taken_out() {
+        let (mut stored, _) = Stored::new([post(5, "a"), post(2, "b"), post(9, "c")]);
+        let later: Vec<i32> = stored.split_off(2).into_iter().map(|(id, _)| id).collect();
+        assert_eq!((later, stored.last_id(), stored.message(5)), (vec![5, 9], 2, None));
     }
 }

@@ -184,6 +184,12 @@ impl<'a> Stage<'a> {
                 self.check(chat, post)?;
                 self.post(chat, post, None);
             }
+            Event::Publish { chat } => {
+                let chat = self.channel("chat", *chat)?;
+                let next = chat.next_to_come();
+                let (id, message) = next.ok_or_else(|| impossible("chat", "all of its export is posted".to_owned()))?;
+                self.put(chat, id, message);
+            }
             Event::Album { chat, posts } => {
                 let chat = self.chat("chat", *chat)?;
                 if !(2..=10).contains(&posts.len()) {
