@@ -136,13 +136,14 @@ impl Default for Worker {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Live {
-    /// Every followed channel is asked for what was missed at least this often.
+    /// Every followed channel is asked for what was missed at least this often. Telegram asks for 15 minutes at the most:
+    /// <https://core.telegram.org/api/updates>.
     pub round_seconds: u64,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { round_seconds: crate::account::stream::Pace::default().round.as_secs() }
+        Self { round_seconds: 15 * 60 }
     }
 }
 

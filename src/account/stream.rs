@@ -26,19 +26,11 @@ use pending::Pending;
 #[derive(Debug, Clone)]
 pub struct Pace {
     /// Each followed channel, and the account's own box, is asked for its difference this often: big channels may be silent, and
-    /// what was lost on the way is not announced. Telegram asks for 15 minutes: <https://core.telegram.org/api/updates>.
+    /// what was lost on the way is not announced.
     pub round: Duration,
-    /// How often the list of followed chats is read again.
-    pub follow: Duration,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        Self { round: Duration::from_secs(15 * 60), follow: Duration::from_secs(2) }
-    }
-}
-
-/// Between two looks at which accounts there are.
+/// Between two looks at which accounts and followed chats there are.
 const LOOK: Duration = Duration::from_secs(2);
 /// Pauses before a stream that failed begins again, from the first to the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -192,7 +184,7 @@ impl Stream<'_> {
             if shutdown.is_cancelled() {
                 return self.commit().await;
             }
-            if self.followed_at.is_none_or(|at| at.elapsed() >= self.pace.follow) {
+            if self.followed_at.is_none_or(|at| at.elapsed() >= LOOK) {
                 self.follow().await?;
             }
             while !self.pending.is_full()
@@ -230,7 +222,7 @@ impl Stream<'_> {
 
     /// When there is something to do, if nothing is heard.
     fn wakes_at(&self, now: Instant) -> Instant {
-        let mut at = now + self.pace.follow;
+        let mut at = now + LOOK;
         at = at.min(self.pending.due_at().unwrap_or(at)).min(self.sequencer.patience_ends().unwrap_or(at));
         self.resting.values().copied().filter(|until| *until > now).fold(at, Instant::min)
     }

@@ -46,7 +46,7 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     let mut tasks = JoinSet::new();
     let accounts = open::accounts(&config, &pool)?;
     if has(Role::Listener) {
-        let pace = stream::Pace { round: Duration::from_secs(config.live.round_seconds.max(1)), ..stream::Pace::default() };
+        let pace = stream::Pace { round: Duration::from_secs(config.live.round_seconds.max(1)) };
         let (accounts, shutdown) = (accounts.clone(), shutdown.clone());
         tasks.spawn(async move {
             stream::run(accounts, pace, shutdown).await;

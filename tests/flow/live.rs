@@ -61,6 +61,20 @@ async fn says(pool: &PgPool, chat: i64, id: i32, text: &str) {
     until(&format!("{text:?} in {chat}"), || async { text_of(pool, chat, id).await.as_deref() == Some(text) }).await;
 }
 
+async fn has_field(pool: &PgPool, chat: i64, id: i32, field: &str, value: &str) {
+    until(&format!("{field} = {value} of {id} in {chat}"), || async {
+        let found: Option<String> = sqlx::query_scalar("select body->>$3 from message where chat_id = $1 and message_id = $2")
+            .bind(chat)
+            .bind(i64::from(id))
+            .bind(field)
+            .fetch_one(pool)
+            .await
+            .unwrap();
+        found.as_deref() == Some(value)
+    })
+    .await;
+}
+
 async fn is_gone(pool: &PgPool, chat: i64, id: i32) {
     until(&format!("the deletion of {id} in {chat}"), || async {
         sqlx::query_scalar("select exists (select from message where chat_id = $1 and message_id = $2 and deleted_at is not null)")
@@ -103,10 +117,59 @@ async fn what_is_posted_edited_and_deleted_is_kept_as_it_happens(pool: PgPool) {
         is_gone(&pool, *chat, *second).await;
     }
     assert_eq!(datacentre.calls("messages.getHistory"), pages, "nothing of it was read as history");
+    // Counts and reactions as they are pushed, and what becomes a job of the workflow that listens.
+    let (channel, group) = (chats[0], chats[1]);
+    datacentre.play(Event::Counts { chat: channel, id: posted[&channel].0, views: Some(77), forwards: Some(5) }).unwrap();
+    has_field(&pool, channel, posted[&channel].0, "views", "77").await;
+    has_field(&pool, channel, posted[&channel].0, "forwards", "5").await;
+    let user = datacentre.members(group).unwrap()[0].user_id;
+    datacentre.play(Event::React { chat: group, id: posted[&group].0, user, emoji: Some("👍".into()) }).unwrap();
+    has_field(&pool, group, posted[&group].0, "reactions", r#"[{"count": 1, "reaction": "👍"}]"#).await;
+    telekeep.has_workflow("chat-changed");
+    tokio::time::sleep(Duration::from_millis(1_500)).await; // the files are read again
+    datacentre.play(Event::Title { chat: group, title: "Quayside".into(), by: None }).unwrap();
+    until("the refresh of what changed", || async {
+        let done: i64 = sqlx::query_scalar(
+            "select count(*) from workflow_run where workflow = 'chat-changed' and chat_id = $1 and state = 'done'",
+        )
+        .bind(group)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        done > 0
+    })
+    .await;
+    let title: String =
+        sqlx::query_scalar("select body->>'title' from chat where chat_id = $1").bind(group).fetch_one(&pool).await.unwrap();
+    assert_eq!(title, "Quayside");
     for chat in &chats {
         telekeep.has_in_the_record(&datacentre, *chat);
     }
     assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_database_that_stands_still_loses_no_update(pool: PgPool) {
+    let datacentre = datacentre(World::empty(26).with(GeneratedChat::new(ChatKind::Channel, "Harbour", 10))).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = watch_all(&telekeep, &datacentre)[0];
+    let _worker = telekeep.works();
+    collected(&pool, 1).await;
+    let mut still = pool.begin().await.unwrap();
+    sqlx::query("lock table message in access exclusive mode").execute(&mut *still).await.unwrap();
+    // More than the stream keeps in memory.
+    for number in 0..6_000 {
+        posts(&datacentre, chat, &format!("ship {number}"));
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    still.rollback().await.unwrap();
+    until("all that was told meanwhile", || async {
+        let there: i64 =
+            sqlx::query_scalar("select count(*) from message where chat_id = $1").bind(chat).fetch_one(&pool).await.unwrap();
+        there == 6_010
+    })
+    .await;
+    telekeep.has_in_the_record(&datacentre, chat);
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
