@@ -109,7 +109,7 @@ impl Place {
         Ok(Self { host: host.to_owned(), path: path.trim_end_matches('/').to_owned() })
     }
 
-    /// HTTP/1.0: the answer comes in one piece, and its end is that of the connection.
+    /// HTTP/1.0: the end of the answer is that of the connection.
     async fn ask(&self, method: &str, path: &str, body: &str) -> Result<String, Box<dyn Error>> {
         let mut stream = TcpStream::connect(&self.host).await?;
         let (host, below, length) = (&self.host, &self.path, body.len());
@@ -123,9 +123,24 @@ impl Place {
         let answer = String::from_utf8(answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer broke off")?;
         match head.split(' ').nth(1) {
+            Some("200") if head.to_ascii_lowercase().contains("\r\ntransfer-encoding: chunked") => whole(body),
             Some("200") => Ok(body.to_owned()),
             _ => Err(format!("{method} {path}: {head}: {body}").into()),
         }
+    }
+}
+
+/// A body that came in chunks.
+fn whole(mut chunks: &str) -> Result<String, Box<dyn Error>> {
+    let mut body = String::new();
+    loop {
+        let (size, rest) = chunks.split_once("\r\n").ok_or("a chunk without a length")?;
+        let size = usize::from_str_radix(size.trim(), 16)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        body += rest.get(..size).ok_or("a chunk broke off")?;
+        chunks = rest.get(size + 2..).ok_or("a chunk broke off")?;
     }
 }
 
