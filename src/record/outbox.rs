@@ -152,7 +152,8 @@ pub async fn take(pool: &PgPool, sink: &str, after: Option<Key>, held: &[Kind], 
 }
 
 /// Removes entries that the sink has acknowledged, each with the revision that was sent: a newer entry stays. Dead letters of the
-/// same documents go too, since the sink now holds a later state.
+/// same documents go too, since the sink now holds a later state. An entry that a writer has its hands on stays as well: waiting for
+/// writers, whose locks come in another order, would end in deadlocks, and what is sent twice does no harm.
 pub async fn remove(pool: &PgPool, sink: &str, sent: &[Entry]) -> Result<(), sqlx::Error> {
     let (kinds, firsts, seconds) = columns(sent.iter().map(|entry| entry.key));
     let revisions: Vec<i64> = sent.iter().map(|entry| entry.revision).collect();
@@ -162,7 +163,10 @@ pub async fn remove(pool: &PgPool, sink: &str, sent: &[Entry]) -> Result<(), sql
               revived as (
                 delete from dead_letter d using sent s
                 where d.sink = $1 and d.kind = s.kind and d.key1 = s.key1 and d.key2 = s.key2 and d.revision <= s.revision)
-         delete from outbox o using sent s
+         delete from outbox o using (
+            select o.kind, o.key1, o.key2, s.revision from outbox o
+            join sent s on o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2
+            where o.sink = $1 and o.revision <= s.revision for update of o skip locked) s
          where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision",
     )
     .bind(sink)
@@ -175,15 +179,19 @@ pub async fn remove(pool: &PgPool, sink: &str, sent: &[Entry]) -> Result<(), sql
     Ok(())
 }
 
-/// Moves entries that the sink refused to the dead letters, in one statement. Gives how many moved: a newer entry stays.
+/// Moves entries that the sink refused to the dead letters, in one statement. Gives how many moved: a newer entry stays, and one that
+/// a writer has its hands on.
 pub async fn bury(pool: &PgPool, sink: &str, refused: &[(Entry, String)]) -> Result<u64, sqlx::Error> {
     let (kinds, firsts, seconds) = columns(refused.iter().map(|(entry, _)| entry.key));
     let revisions: Vec<i64> = refused.iter().map(|(entry, _)| entry.revision).collect();
     let reasons: Vec<&str> = refused.iter().map(|(_, reason)| reason.as_str()).collect();
     let done = sqlx::query(
         "with refused as (
-            delete from outbox o
-            using unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) as s (kind, key1, key2, revision, reason)
+            delete from outbox o using (
+                select o.kind, o.key1, o.key2, s.revision, s.reason from outbox o
+                join unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) as s (kind, key1, key2, revision, reason)
+                    on o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2
+                where o.sink = $1 and o.revision <= s.revision for update of o skip locked) s
             where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision
             returning o.kind, o.key1, o.key2, s.revision, s.reason, o.gone)
          insert into dead_letter (sink, kind, key1, key2, revision, reason, gone)

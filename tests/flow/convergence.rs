@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use telekeep::clock;
 use telekeep_simulator::world::{ChatKind, Content, GeneratedChat, Rules, Truth};
@@ -149,7 +149,8 @@ async fn converges(pool: PgPool, seed: u64) {
     let took = stopped.elapsed();
     let log = std::fs::read_to_string(telekeep.path("log")).unwrap_or_default();
     assert!(differs.is_empty(), "after {took:?}: {differs}\n{log}");
-    println!("{} events in {played:?}, converged {took:?} after the end", play.played);
+    // scripts/chaos reads this line.
+    println!("figures: {}", json!({ "events": play.played, "played_s": tenths(played), "converged_s": tenths(took) }));
     assert!(took <= 2 * ROUND, "{took:?} are more than two rounds");
 
     tokio::time::sleep(Duration::from_millis(1_500)).await; // the index's refresh interval
@@ -161,6 +162,10 @@ async fn converges(pool: PgPool, seed: u64) {
     assert_eq!(datacentre.violations(), []);
     told_once(&pool, &datacentre, kills, cuts).await;
     assert!(proxy.refused.load(Ordering::SeqCst) > 20);
+}
+
+fn tenths(it: Duration) -> f64 {
+    (it.as_secs_f64() * 10.0).round() / 10.0
 }
 
 fn unix_now() -> i64 {

@@ -439,3 +439,24 @@ async fn without_elasticsearch_the_record_is_searched(pool: PgPool) {
     })
     .await;
 }
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn what_a_writer_holds_is_not_waited_for_and_is_sent_again(pool: PgPool) {
+    in_world(pool, async |world| {
+        world.index.prepare().await.expect("prepared");
+        world.says(1, "held").await;
+        world.says(2, "free").await;
+        let sent = outbox::take(&world.pool, SINK, None, &[], 10).await.expect("taken");
+        assert_eq!(sent.len(), 2);
+        let mut writer = world.pool.begin().await.expect("begun");
+        sqlx::query("update outbox set revision = revision + 1 where key2 = 1").execute(&mut *writer).await.expect("written");
+        let removed = tokio::time::timeout(Duration::from_secs(5), outbox::remove(&world.pool, SINK, &sent)).await;
+        removed.expect("it waits for the writer").expect("removed");
+        writer.rollback().await.expect("ended");
+        let left = outbox::take(&world.pool, SINK, None, &[], 10).await.expect("taken");
+        assert_eq!(left.iter().map(|entry| entry.key.key2).collect::<Vec<_>>(), [1]);
+        outbox::remove(&world.pool, SINK, &left).await.expect("removed");
+        assert_eq!(outbox::take(&world.pool, SINK, None, &[], 10).await.expect("taken"), []);
+    })
+    .await;
+}
