@@ -76,7 +76,6 @@ async fn converges(pool: PgPool, seed: u64) {
         telekeep.does(&["account", "import", &format!("{name}.json")]);
     }
     let mut worker = Some(telekeep.works());
-    let mut up = vec![(unix_now() + 3, i64::MAX)];
     until("the streams", || async { count(&pool, "select count(*) from account_stream where dialogs_at is not null").await == 3 })
         .await;
     worker.take();
@@ -85,6 +84,7 @@ async fn converges(pool: PgPool, seed: u64) {
         telekeep.does(&["chat", "watch", &chat.to_string(), "--account", reader, "--purpose", "a test"]);
     }
     worker = Some(telekeep.works());
+    let mut up = vec![(tokio::spawn(connected(pool.clone())), i64::MAX)];
 
     // While the histories are still read, the world goes on.
     let mut play = Play::new(&datacentre, seed, &accounts);
@@ -123,7 +123,7 @@ async fn converges(pool: PgPool, seed: u64) {
             }
             54 | 104 | 154 => {
                 worker = Some(telekeep.works());
-                up.push((unix_now() + 5, i64::MAX));
+                up.push((tokio::spawn(connected(pool.clone())), i64::MAX));
             }
             _ => {}
         }
@@ -158,7 +158,11 @@ async fn converges(pool: PgPool, seed: u64) {
         let found = hashes(telekeep.documents(*chat, "index").into_values());
         assert_eq!(found, truth(&datacentre, reader, *chat), "the index of {chat}");
     }
-    versions_are_there(&pool, &datacentre, &watched, &up).await;
+    let mut since = Vec::new();
+    for (connected, until) in up {
+        since.push((connected.await.unwrap(), until));
+    }
+    versions_are_there(&pool, &datacentre, &watched, &since).await;
     assert_eq!(datacentre.violations(), []);
     told_once(&pool, &datacentre, kills, cuts).await;
     assert!(proxy.refused.load(Ordering::SeqCst) > 20);
@@ -170,6 +174,23 @@ fn tenths(it: Duration) -> f64 {
 
 fn unix_now() -> i64 {
     clock::now().timestamp()
+}
+
+/// When the process that has just begun was told of each channel that nothing is missing: from then on its accounts hear them.
+async fn connected(pool: PgPool) -> i64 {
+    let began: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&pool).await.unwrap();
+    until("the streams", || async {
+        let silent: i64 =
+            sqlx::query_scalar("select count(*) from box where channel_id is not null and coalesce(verified_at < $1, true)")
+                .bind(began)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        let followed = count(&pool, "select count(*) from box where channel_id is not null").await;
+        silent == 0 && followed >= 6
+    })
+    .await;
+    unix_now() + 1
 }
 
 async fn count(pool: &PgPool, query: &'static str) -> i64 {

@@ -207,7 +207,7 @@ impl Play {
             text.push(' ');
             text.push_str(WORDS.choose(&mut self.chance).unwrap_or(&""));
         }
-        if self.happened % 10 == 0 {
+        if self.happened.is_multiple_of(10) {
             text += &format!(" https://example.org/{}", self.happened);
         }
         text
