@@ -1,6 +1,7 @@
 //! The `coverage` and `coverage_access` tables: which ids were answered for, and who can see which.
 //!
-//! `settled` holds answered spans alone: a message row is settled by being there, so that random holes never grow the row.
+//! `settled` holds answered spans: a message row is settled by being there, so that random holes never grow the row. Long spans that are
+//! whole by rows are folded in.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
