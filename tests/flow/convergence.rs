@@ -17,9 +17,9 @@ use crate::installation::{Telekeep, datacentre, outbox, until};
 use crate::playing::Play;
 
 /// How much faster than Telegram's the time of this test goes.
-const MULTIPLE: f64 = 5.0;
+const MULTIPLE: f64 = 2.0;
 /// A round of reconciling is at most 30 s of Telegram's time.
-const ROUND: Duration = Duration::from_secs(6);
+const ROUND: Duration = Duration::from_secs(15);
 const EVENTS: u64 = 20_000;
 const KILLS: usize = 3;
 /// One at a time: each takes the machine that it is measured on.
@@ -65,7 +65,7 @@ async fn converges(pool: PgPool, seed: u64) {
     let proxy = FaultyElasticsearch::start().await;
     let mut telekeep = Telekeep::at(&datacentre, &pool);
     telekeep.server = Some(proxy.address.clone());
-    telekeep.configures("[live]\nround_seconds = 2\n[reconcile]\nevery_seconds = 2\n[telegram]\npace = 5\ntimeout_seconds = 5\n");
+    telekeep.configures("[live]\nround_seconds = 2\n[reconcile]\nevery_seconds = 2\n[telegram]\npace = 2\ntimeout_seconds = 5\n");
     telekeep.has_workflow("new-chat");
     telekeep.has_workflow("chat-changed");
     let mut accounts = vec![datacentre.world().me];
@@ -139,7 +139,7 @@ async fn converges(pool: PgPool, seed: u64) {
 
     let stopped = clock::mark();
     let mut differs = String::from("nothing was compared");
-    while stopped.elapsed() < 4 * ROUND {
+    while stopped.elapsed() < 2 * ROUND {
         differs = differences(&pool, &datacentre, &watched).await;
         if differs.is_empty() {
             break;
@@ -147,11 +147,12 @@ async fn converges(pool: PgPool, seed: u64) {
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
     let took = stopped.elapsed();
-    let log = std::fs::read_to_string(telekeep.path("log")).unwrap_or_default();
-    assert!(differs.is_empty(), "after {took:?}: {differs}\n{log}");
+    if !differs.is_empty() {
+        println!("{}", std::fs::read_to_string(telekeep.path("log")).unwrap_or_default());
+    }
+    assert!(differs.is_empty(), "after {took:?}: {differs}");
     // scripts/chaos reads this line.
     println!("figures: {}", json!({ "events": play.played, "played_s": tenths(played), "converged_s": tenths(took) }));
-    assert!(took <= 2 * ROUND, "{took:?} are more than two rounds");
 
     tokio::time::sleep(Duration::from_millis(1_500)).await; // the index's refresh interval
     for (chat, reader) in &watched {
