@@ -6,6 +6,7 @@
 //! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that
 //!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
+//! - `wire`: the relay that each byte of an account passes, and the gate that shuts it.
 //! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
@@ -13,6 +14,7 @@
 pub mod budget;
 pub mod chats;
 pub mod client;
+pub mod dial;
 pub mod error;
 pub mod flood;
 pub mod hearing;
@@ -20,6 +22,7 @@ pub mod history;
 pub mod login;
 pub mod session;
 pub mod updates;
+pub mod wire;
 
 pub use chats::{Dialogs, FullChat, InputChat};
 pub use client::{Connection, Device, TelegramConfig};
