@@ -216,7 +216,7 @@ impl Accounts {
     /// The account's authorisation in another client's form; none where that form has no place for it. Fails while a process
     /// uses the account.
     pub async fn export(&self, id: AccountId, format: Format) -> Result<Option<String>> {
-        self.lease(id).await?;
+        self.lease_alone(id).await?;
         let read = async {
             let mut conn = self.pool.acquire().await?;
             let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
@@ -251,7 +251,7 @@ impl Accounts {
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?.begin_rotation(&self.key)?;
         let mut rotation = Rotation { key_id: key.id().to_owned(), sealed: 0, unreadable: Vec::new(), old_forgotten: false };
         for account in table::list(&mut conn).await? {
-            self.lease(account.id).await?;
+            self.lease_alone(account.id).await?;
             let sealed = reseal(&mut conn, &key, &account, &mut rotation).await;
             self.give_back(account.id).await?;
             sealed?;

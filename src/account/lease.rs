@@ -158,6 +158,17 @@ impl Accounts {
         }
     }
 
+    /// The account for a moment in which nothing may use it: not even this process does.
+    pub(super) async fn lease_alone(&self, id: AccountId) -> Result<Arc<Held>> {
+        if self.leases.of(id).is_some() {
+            let label =
+                self.list().await?.into_iter().find(|account| account.id == id).map_or_else(String::new, |account| account.label);
+            let holder = Holder { node: "this process".into(), silent: Duration::ZERO, free_in: Duration::ZERO };
+            return Err(Error::InUse { label, holder });
+        }
+        self.lease(id).await
+    }
+
     /// Takes an account where nobody has it.
     pub(super) async fn try_lease(&self, id: AccountId) -> Result<std::result::Result<Arc<Held>, Busy>> {
         let node = self.node().await?;
