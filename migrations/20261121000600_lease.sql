@@ -9,6 +9,8 @@ create table node (
     pid_space   text not null,
     pid         int not null,
     pid_start   bigint not null,            -- ticks of the clock since the boot
+    -- where its connections come from: its source address, or the host
+    source      text not null,
     -- takes accounts by itself, as `telekeep run`; a command takes only those that it needs
     works       boolean not null default false,
     draining    boolean not null default false,
@@ -25,6 +27,14 @@ create table account_lease (
     renewed_at  timestamptz not null,
     -- when the holder recorded that nothing of it is open any more; null: held
     closed_at   timestamptz
+);
+
+-- Where an account was before: one that comes and goes between two addresses looks stolen.
+create table account_source (
+    account_id  bigint not null references account on delete cascade,
+    source      text not null,
+    left_at     timestamptz not null,
+    primary key (account_id, source)
 );
 
 -- The nodes that alone may hold an account, by name; none: all.

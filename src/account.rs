@@ -94,6 +94,11 @@ pub enum Error {
     InUse { label: String, holder: Holder },
     #[error("account {label} is pinned to {nodes}: `telekeep account pin {label}` without a node frees it")]
     Pinned { label: String, nodes: String },
+    #[error(
+        "account {label} was used from here, then from another address: so as not to look stolen, it does not come back before {} s",
+        wait.as_secs() + 1
+    )]
+    JustLeft { label: String, wait: Duration },
     /// What was about to be written is not this process's to write any more.
     #[error("account {} was taken over by another node", .0.0)]
     LeaseOver(AccountId),
@@ -114,6 +119,7 @@ impl Error {
             | Self::NoLabel { .. }
             | Self::InUse { .. }
             | Self::Pinned { .. }
+            | Self::JustLeft { .. }
             | Self::Rotating
             | Self::NoLogin { .. }
             | Self::OtherStep

@@ -20,3 +20,8 @@ pub fn boottime() -> Duration {
     let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(u64::try_from(at.tv_sec).unwrap_or(0), u32::try_from(at.tv_nsec).unwrap_or(0))
 }
+
+/// How far the wall clock is ahead of [`boottime`], in milliseconds: it changes when somebody sets the clock, and by nothing else.
+pub fn setting() -> i64 {
+    now().timestamp_millis() - i64::try_from(boottime().as_millis()).unwrap_or(0)
+}

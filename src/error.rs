@@ -112,6 +112,7 @@ fn of_account(error: &account::Error) -> Action {
         E::Seal(_) | E::NotUnderstood { .. } => {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
+        E::JustLeft { wait, .. } => Action::Snooze { wait: *wait },
         E::LeaseOver(_) => Action::Snooze { wait: MOVES },
         E::InUse { .. } | E::Pinned { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
         E::LabelTaken { .. }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::lease::Busy;
+use super::lease::{self, Busy};
 use super::{Accounts, Result};
 use crate::clock;
 use crate::record::AccountId;
@@ -24,7 +24,7 @@ const JOBS_END: Duration = Duration::from_secs(30);
 
 /// Keeps this process's share of the accounts until told to stop; they are given back by [`Accounts::close`].
 pub async fn run(accounts: Arc<Accounts>, shutdown: CancellationToken) {
-    let mut keeper = Keeper { works: None, free_since: BTreeMap::new(), told: String::new() };
+    let mut keeper = Keeper { works: None, free_since: BTreeMap::new(), told: String::new(), ahead: false };
     loop {
         let told = match keeper.look(&accounts).await {
             Ok(()) => String::new(),
@@ -44,6 +44,8 @@ struct Keeper {
     /// Accounts that nobody has, as this process saw it.
     free_since: BTreeMap<i64, Instant>,
     told: String,
+    /// It was told that the clock is wrong.
+    ahead: bool,
 }
 
 impl Keeper {
@@ -59,11 +61,20 @@ impl Keeper {
         let all = table::claimable(&mut conn, accounts.name()).await?;
         let shares = table::shares(&mut conn).await?;
         let gone = accounts.gone(&mut conn).await?;
+        let ahead = lease::clock_is_ahead(&mut conn).await?;
         drop(conn);
         let mine: Vec<AccountId> = accounts.kept().collect();
         if draining {
             return self.give_back(accounts, &mine, "this node drains").await;
         }
+        if let Some(ahead) = ahead {
+            if !self.ahead {
+                tracing::error!("no account is used here: {ahead}");
+            }
+            self.ahead = true;
+            return self.give_back(accounts, &mine, "the clock is wrong").await;
+        }
+        self.ahead = false;
         // Pinned elsewhere meanwhile, or held by an operator.
         let not_mine: Vec<AccountId> = mine.iter().copied().filter(|id| all.iter().all(|it| it.account_id != id.0)).collect();
         self.give_back(accounts, &not_mine, "it is not for this node any more").await?;
@@ -101,8 +112,8 @@ impl Keeper {
                     room = room.saturating_sub(1);
                     tracing::info!(account.id = it.account_id, "this node has the account");
                 }
-                // Somebody else was faster.
-                Err(Busy::Held(_) | Busy::Pinned(_)) => {}
+                // Somebody else was faster, or it is too early.
+                Err(Busy::Held(_) | Busy::Pinned(_) | Busy::JustLeft(_)) => {}
             }
         }
         Ok(())

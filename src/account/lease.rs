@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ use crate::telegram::wire::{Gate, Refused, Ungated};
 const RENEW: Duration = Duration::from_secs(10);
 /// After a renewal that failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(2);
+/// A clock that is so far ahead of the database's is wrong: Telegram refuses messages that are numbered more than 30 s ahead.
+const AHEAD: TimeDelta = TimeDelta::seconds(20);
 /// How long a renewal may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -134,7 +137,9 @@ impl Accounts {
             return Ok(node.id);
         }
         let (host, process, name) = (host::name(), host::this(), self.name());
-        let id = node::begin(&mut *self.pool.acquire().await?, &NewNode { name, host: &host, process: &process }).await?;
+        let source = self.leases.identity.source.map_or_else(|| host.clone(), |source| source.to_string());
+        let new = NewNode { name, host: &host, process: &process, source: &source };
+        let id = node::begin(&mut *self.pool.acquire().await?, &new).await?;
         let renewals = renew(self.pool.clone(), id, Arc::clone(&self.leases.held));
         *node = Some(Node { id, _renewals: AbortOnDropHandle::new(tokio::spawn(renewals)) });
         Ok(id)
@@ -153,6 +158,7 @@ impl Accounts {
                 Err(match why {
                     Busy::Held(holder) => Error::InUse { label, holder },
                     Busy::Pinned(nodes) => Error::Pinned { label, nodes: nodes.join(", ") },
+                    Busy::JustLeft(wait) => Error::JustLeft { label, wait },
                 })
             }
         }
@@ -185,6 +191,7 @@ impl Accounts {
             }
             Taken::Held(holder) => Err(Busy::Held(holder)),
             Taken::Pinned(nodes) => Err(Busy::Pinned(nodes)),
+            Taken::JustLeft(wait) => Err(Busy::JustLeft(wait)),
         })
     }
 
@@ -275,6 +282,18 @@ impl Accounts {
 pub(super) enum Busy {
     Held(Holder),
     Pinned(Vec<String>),
+    JustLeft(Duration),
+}
+
+/// Says that this machine's clock is too far ahead of the database's; none: it is not.
+pub(super) async fn clock_is_ahead(conn: &mut PgConnection) -> sqlx::Result<Option<String>> {
+    let ahead = clock::now() - node::clock(conn).await?;
+    Ok((ahead > AHEAD).then(|| {
+        format!(
+            "this machine's clock is {} s ahead of the database's, and Telegram refuses what comes from the future: set the clocks right (as by NTP)",
+            ahead.num_seconds()
+        )
+    }))
 }
 
 /// Renews what this process holds, and says that it lives, until it ends.
@@ -340,10 +359,12 @@ impl LeaseGate {
         let asked = clock::boottime();
         let renewed = async {
             let mut conn = self.pool.acquire().await?;
-            table::renew(&mut conn, self.node, &[(self.held.account, self.held.token)]).await
+            let ours = table::renew(&mut conn, self.node, &[(self.held.account, self.held.token)]).await?;
+            Ok::<_, sqlx::Error>((ours, clock_is_ahead(&mut conn).await?))
         };
         match tokio::time::timeout(ANSWER, renewed).await {
-            Ok(Ok(ours)) if !ours.is_empty() => {
+            Ok(Ok((ours, Some(ahead)))) if !ours.is_empty() => Err(Refused::NotOurs(ahead)),
+            Ok(Ok((ours, None))) if !ours.is_empty() => {
                 self.held.renewed(asked);
                 Ok(())
             }

@@ -28,6 +28,8 @@ pub enum Taken {
     Held(Holder),
     /// It is pinned to nodes of other names.
     Pinned(Vec<String>),
+    /// It left this node's address for another one a moment ago: not for so long.
+    JustLeft(Duration),
 }
 
 /// Who holds an account.
@@ -40,57 +42,86 @@ pub struct Holder {
     pub free_in: Duration,
 }
 
+/// An account does not come back to an address within this time after it left for another: one that does looks as if two used it.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// How an account's lease stands, as the node that wants it sees it.
+#[derive(sqlx::FromRow)]
+struct Standing {
+    node_id: Option<NodeId>,
+    closed: bool,
+    silent_s: f64,
+    holder: Option<String>,
+    source: Option<String>,
+}
+
 /// Takes an account for a node, if nobody has it: its holder recorded the close, or is gone for sure, or has been silent for longer
 /// than its lease and Telegram's disconnect delay together. Jobs of the account are this node's from the commit on.
 pub async fn take(conn: &mut PgConnection, account: AccountId, node: NodeId, gone: &[NodeId]) -> sqlx::Result<Taken> {
+    let (name, source, works): (String, String, bool) =
+        sqlx::query_as("select name, source, works from node where id = $1").bind(node).fetch_one(&mut *conn).await?;
     let pins: Vec<String> = sqlx::query_scalar("select node from account_pin where account_id = $1 order by node")
         .bind(account.0)
         .fetch_all(&mut *conn)
         .await?;
-    if !pins.is_empty() {
-        let name: Option<String> =
-            sqlx::query_scalar("select name from node where id = $1 and works").bind(node).fetch_optional(&mut *conn).await?;
-        // A command that somebody runs by hand is no node that works.
-        if name.is_some_and(|name| !pins.contains(&name)) {
-            return Ok(Taken::Pinned(pins));
-        }
+    // A command that somebody runs by hand is no node that works.
+    if works && !pins.is_empty() && !pins.contains(&name) {
+        return Ok(Taken::Pinned(pins));
     }
-    let token: Option<i64> = sqlx::query_scalar(
-        "insert into account_lease as l (account_id, token, node_id, renewed_at) values ($1, 1, $2, clock_timestamp())
-         on conflict (account_id) do update
-            set token = l.token + 1, node_id = excluded.node_id, renewed_at = clock_timestamp(), closed_at = null
-          where l.closed_at is not null or l.node_id = excluded.node_id or l.node_id = any($3)
-             or l.renewed_at + make_interval(secs => $4) < clock_timestamp()
-         returning token",
+    sqlx::query(
+        "insert into account_lease (account_id, token, renewed_at, closed_at) values ($1, 0, now(), now()) on conflict do nothing",
+    )
+    .bind(account.0)
+    .execute(&mut *conn)
+    .await?;
+    let was: Standing = sqlx::query_as(
+        "select l.node_id, l.closed_at is not null as closed, n.source, n.name || '@' || n.host || '/' || n.pid as holder,
+                greatest(extract(epoch from clock_timestamp() - l.renewed_at), 0)::float8 as silent_s
+           from account_lease l left join node n on n.id = l.node_id where l.account_id = $1 for update of l",
+    )
+    .bind(account.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    let silent = Duration::try_from_secs_f64(was.silent_s).unwrap_or_default();
+    let free = was.closed
+        || was.node_id == Some(node)
+        || was.node_id.is_some_and(|holder| gone.contains(&holder))
+        || silent > LEASE + DISCONNECT_DELAY;
+    if !free {
+        let node = was.holder.unwrap_or_else(|| "a node that is forgotten".into());
+        return Ok(Taken::Held(Holder { node, silent, free_in: (LEASE + DISCONNECT_DELAY).saturating_sub(silent) }));
+    }
+    if was.source.as_ref().is_some_and(|last| *last != source) {
+        let away: Option<f64> = sqlx::query_scalar(
+            "select extract(epoch from clock_timestamp() - left_at)::float8 from account_source where account_id = $1 and source = $2",
+        )
+        .bind(account.0)
+        .bind(&source)
+        .fetch_optional(&mut *conn)
+        .await?;
+        let left = away.map_or(Duration::ZERO, |away| AWAY.saturating_sub(Duration::try_from_secs_f64(away).unwrap_or_default()));
+        if !left.is_zero() {
+            return Ok(Taken::JustLeft(left));
+        }
+        sqlx::query(
+            "insert into account_source (account_id, source, left_at) values ($1, $2, clock_timestamp())
+             on conflict (account_id, source) do update set left_at = excluded.left_at",
+        )
+        .bind(account.0)
+        .bind(was.source)
+        .execute(&mut *conn)
+        .await?;
+    }
+    let token = sqlx::query_scalar(
+        "update account_lease set token = token + 1, node_id = $2, renewed_at = clock_timestamp(), closed_at = null
+          where account_id = $1 returning token",
     )
     .bind(account.0)
     .bind(node)
-    .bind(gone)
-    .bind((LEASE + DISCONNECT_DELAY).as_secs_f64())
-    .fetch_optional(&mut *conn)
+    .fetch_one(&mut *conn)
     .await?;
-    match token {
-        Some(token) => {
-            queue::set_holder(conn, account.0, Some(&node.holder())).await?;
-            Ok(Taken::Token(token))
-        }
-        None => {
-            let (node, silent): (Option<String>, f64) = sqlx::query_as(
-                "select n.name || '@' || n.host || '/' || n.pid,
-                        greatest(extract(epoch from clock_timestamp() - l.renewed_at), 0)::float8
-                   from account_lease l left join node n on n.id = l.node_id where l.account_id = $1",
-            )
-            .bind(account.0)
-            .fetch_one(conn)
-            .await?;
-            let silent = Duration::try_from_secs_f64(silent).unwrap_or_default();
-            Ok(Taken::Held(Holder {
-                node: node.unwrap_or_else(|| "a node that is forgotten".into()),
-                silent,
-                free_in: (LEASE + DISCONNECT_DELAY).saturating_sub(silent),
-            }))
-        }
-    }
+    queue::set_holder(conn, account.0, Some(&node.holder())).await?;
+    Ok(Taken::Token(token))
 }
 
 /// Renews what a node holds. Answers the accounts that are still its own.

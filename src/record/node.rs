@@ -36,6 +36,8 @@ pub struct NewNode<'a> {
     pub name: &'a str,
     pub host: &'a str,
     pub process: &'a Process,
+    /// Where its connections come from: its source address, or the host.
+    pub source: &'a str,
 }
 
 /// A node, for people.
@@ -61,7 +63,8 @@ pub struct Node {
 /// Begins a node's life.
 pub async fn begin(conn: &mut PgConnection, node: &NewNode<'_>) -> sqlx::Result<NodeId> {
     sqlx::query_scalar(
-        "insert into node (name, version, host, boot, pid_space, pid, pid_start) values ($1, $2, $3, $4, $5, $6, $7) returning id",
+        "insert into node (name, version, host, boot, pid_space, pid, pid_start, source) values ($1, $2, $3, $4, $5, $6, $7, $8)
+         returning id",
     )
     .bind(node.name)
     .bind(env!("CARGO_PKG_VERSION"))
@@ -70,6 +73,7 @@ pub async fn begin(conn: &mut PgConnection, node: &NewNode<'_>) -> sqlx::Result<
     .bind(&node.process.pid_space)
     .bind(node.process.pid)
     .bind(node.process.pid_start)
+    .bind(node.source)
     .fetch_one(conn)
     .await
 }
@@ -83,6 +87,11 @@ pub async fn end(conn: &mut PgConnection, node: NodeId) -> sqlx::Result<()> {
 /// Says that a node lives.
 pub async fn seen(conn: &mut PgConnection, node: NodeId) -> sqlx::Result<()> {
     sqlx::query("update node set seen_at = clock_timestamp() where id = $1").bind(node).execute(conn).await.map(drop)
+}
+
+/// The database's clock.
+pub async fn clock(conn: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
+    sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
 }
 
 /// From now on this node takes accounts by itself.

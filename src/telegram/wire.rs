@@ -30,6 +30,10 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a connection that ends may take until the other side has read all of it.
 const FAREWELL: Duration = Duration::from_secs(1);
 const BUFFER: usize = 64 * 1024;
+/// A wall clock that was set by more than this, in milliseconds, ends the connection. Messages are numbered by that clock; Telegram
+/// refuses those from more than 30 s ahead (<https://core.telegram.org/mtproto/description#message-identifier-msg-id>), and grammers
+/// would send them again and again under the next higher number.
+const SET: i64 = 10_000;
 
 /// Whether bytes may leave, and how.
 pub trait Gate: fmt::Debug + Send + Sync {
@@ -194,8 +198,9 @@ impl Wire {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let (mut from_server, mut to_server) = (from_server, to_server);
+        let setting = clock::setting();
         let shut = tokio::select! {
-            sent = self.send(from_client, &mut to_server) => !sent,
+            sent = self.send(from_client, &mut to_server, setting) => !sent,
             () = self.receive(&mut from_server, to_client) => false,
             () = self.shuts() => true,
             () = self.closing.cancelled() => false,
@@ -221,9 +226,13 @@ impl Wire {
     }
 
     /// Passes on what grammers sends. Answers false where the gate shut.
-    async fn send(&self, mut client: OwnedReadHalf, server: &mut OwnedWriteHalf) -> bool {
+    async fn send(&self, mut client: OwnedReadHalf, server: &mut OwnedWriteHalf, setting: i64) -> bool {
         let mut buffer = vec![0; BUFFER];
         while let Ok(read @ 1..) = client.read(&mut buffer).await {
+            if (clock::setting() - setting).abs() > SET {
+                tracing::warn!("this machine's clock was set; the connection begins anew");
+                return true;
+            }
             let mut left = &buffer[..read];
             while !left.is_empty() {
                 if server.writable().await.is_err() {
