@@ -8,6 +8,7 @@ pub mod audit;
 pub mod find;
 pub mod login;
 mod permit;
+pub mod proxy;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
@@ -82,6 +83,8 @@ pub enum Error {
     #[error("another process rotates the key at this moment; wait for it")]
     Rotating,
     #[error(transparent)]
+    Proxy(#[from] proxy::Error),
+    #[error(transparent)]
     NoApi(#[from] crate::config::ConfigError),
 }
 
@@ -100,6 +103,7 @@ impl Error {
             | Self::OtherStep
             | Self::ResolvesSpent { .. }
             | Self::Seal(_) => true,
+            Self::Proxy(e) => !e.passes(),
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
             Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
                 false
@@ -120,6 +124,7 @@ pub struct Accounts {
     pool: PgPool,
     telegram: TelegramConfig,
     key: KeySource,
+    routes: proxy::Routes,
     open: Mutex<HashMap<AccountId, Open>>,
     /// Connections of logins under way, by label.
     logins: Mutex<HashMap<String, Connection>>,
@@ -146,6 +151,8 @@ pub struct Rotation {
     pub sealed: usize,
     /// Accounts that no key opens: they were so before, and must be imported again.
     pub unreadable: Vec<String>,
+    /// Passwords of proxies, likewise.
+    pub proxies: proxy::Resealed,
     /// Whether the old keys are gone from their place; those of the environment are the operator's to remove.
     pub old_forgotten: bool,
 }
@@ -153,7 +160,14 @@ pub struct Rotation {
 impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
     pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
-        Self { pool, telegram, key: key.into(), open: Mutex::default(), logins: Mutex::default() }
+        let key = key.into();
+        let routes = proxy::Routes::new(pool.clone(), key.clone(), telegram.source_address);
+        Self { pool, telegram, key, routes, open: Mutex::default(), logins: Mutex::default() }
+    }
+
+    /// Proxies, and which account goes which way.
+    pub fn routes(&self) -> &proxy::Routes {
+        &self.routes
     }
 
     /// The record.
@@ -217,7 +231,13 @@ impl Accounts {
         let _alone = table::hold_keys(&self.pool).await?.ok_or(Error::Rotating)?;
         let mut conn = self.pool.acquire().await?;
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?.begin_rotation(&self.key)?;
-        let mut rotation = Rotation { key_id: key.id().to_owned(), sealed: 0, unreadable: Vec::new(), old_forgotten: false };
+        let mut rotation = Rotation {
+            key_id: key.id().to_owned(),
+            sealed: 0,
+            unreadable: Vec::new(),
+            proxies: proxy::seal_anew(&mut conn, &key).await?,
+            old_forgotten: false,
+        };
         for account in table::list(&mut conn).await? {
             let label = account.label;
             let _hold = table::hold(&self.pool, account.id).await?.ok_or_else(|| Error::InUse { label: label.clone() })?;
@@ -237,6 +257,14 @@ impl Accounts {
         table::forget_logins_but(&mut conn, key.id()).await?;
         rotation.old_forgotten = key.end_rotation(&self.key)?;
         Ok(rotation)
+    }
+
+    /// Where the account's home datacentre is reached; none for a number that is no datacentre's.
+    pub async fn home_address(&self, id: AccountId) -> Result<Option<std::net::SocketAddr>> {
+        let mut conn = self.pool.acquire().await?;
+        let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
+        Ok(unseal_session(&key, &row.account.label, &row.session)?.home_address())
     }
 
     /// The account of this label.

@@ -13,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod open;
 pub mod output;
+pub mod proxy;
 pub mod raw;
 pub mod run;
 pub mod schema;
@@ -49,6 +50,9 @@ pub enum Command {
     /// Accounts: sign in, import, list
     #[command(subcommand)]
     Account(account::Account),
+    /// Proxies that accounts go through: add, check, list
+    #[command(subcommand)]
+    Proxy(proxy::Proxy),
     /// The key that seals sessions: rotate it
     #[command(subcommand)]
     Key(key::Key),
@@ -90,6 +94,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Reindex => schema::reindex(config).await,
         Command::Run(c) => run::run(c, config).await,
         Command::Account(c) => account::run(c, config).await,
+        Command::Proxy(c) => proxy::run(c, config).await,
         Command::Key(c) => key::run(c, config).await,
         Command::Chat(c) => chat::run(c, config).await,
         Command::Collect(c) => collect::run(c, config).await,

@@ -108,6 +108,9 @@ fn of_account(error: &account::Error) -> Action {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
         E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
+        // Waiting is not failing: proxies that are down for a day must not use up a job's failures.
+        E::Proxy(e) if e.passes() => Action::Snooze { wait: account::proxy::WAIT },
+        E::Proxy(_) => Action::Hold { hint: "see `telekeep proxy list`, then release the job" },
         E::LabelTaken { .. }
         | E::NotSignedIn
         | E::NoLogin { .. }

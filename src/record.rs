@@ -32,6 +32,7 @@ pub mod message_merge;
 pub mod metric;
 mod name;
 pub mod outbox;
+pub mod proxy;
 pub mod raw;
 pub mod reconcile;
 pub mod report;
