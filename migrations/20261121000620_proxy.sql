@@ -41,3 +41,12 @@ create table account_route (
 );
 
 create index account_route_proxy on account_route (proxy_id);
+
+-- Proxies of the pool that an account left: it does not return within a time, because a key that is used from two places in turn
+-- is ended by Telegram.
+create table account_route_left (
+    label      text not null,
+    proxy_id   bigint not null references proxy on delete cascade,
+    left_at    timestamptz not null default now(),
+    primary key (label, proxy_id)
+);

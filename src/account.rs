@@ -161,7 +161,7 @@ impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
     pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
         let key = key.into();
-        let routes = proxy::Routes::new(pool.clone(), key.clone(), telegram.source_address);
+        let routes = proxy::Routes::new(pool.clone(), key.clone(), None);
         Self { pool, telegram, key, routes, open: Mutex::default(), logins: Mutex::default() }
     }
 

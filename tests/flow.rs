@@ -30,6 +30,8 @@ mod live;
 mod playing;
 #[path = "flow/projection.rs"]
 mod projection;
+#[path = "flow/proxies.rs"]
+mod proxies;
 #[path = "flow/reconciling.rs"]
 mod reconciling;
 #[path = "flow/record.rs"]
@@ -38,6 +40,8 @@ mod record;
 mod series;
 #[path = "flow/series_index.rs"]
 mod series_index;
+#[path = "flow/socks.rs"]
+mod socks;
 #[path = "flow/telegram.rs"]
 mod telegram;
 #[path = "flow/triggers.rs"]

@@ -41,13 +41,10 @@ pub enum Error {
     )]
     Down { label: String, proxy: String, reason: String },
     /// It passes: one of them may work again.
-    #[error(
-        "account {label} goes through the pool, none of whose {} proxies works, and makes no connection without one: {}",
-        .reasons.len(), .reasons.join("; ")
-    )]
+    #[error("account {label} goes through the pool, where no proxy works for it, and makes no connection without: {}", .reasons.join("; "))]
     NoneWorks { label: String, reasons: Vec<String> },
     /// It passes when somebody adds one.
-    #[error("account {label} goes through the pool, in which there is no proxy: add one with `telekeep proxy add NAME URL --pool`")]
+    #[error("account {label} goes through the pool, which has no proxy for it: add one with `telekeep proxy add NAME URL --pool`")]
     EmptyPool { label: String },
     #[error("there is no proxy {0}: see `telekeep proxy list`")]
     Unknown(String),
@@ -124,36 +121,24 @@ impl Routes {
         found
     }
 
-    /// Whether the account of this label may go on as it was connected: false once it was bound elsewhere. Asks Postgres.
+    /// Whether the account of this label may go on as it was connected: false once it was bound elsewhere, or left that proxy of the
+    /// pool. Asks Postgres.
     pub async fn is_still(&self, label: &str, route: &Route) -> Result<bool> {
         let binding = table::binding(&mut *self.connection().await?, label).await?;
         Ok(match (binding, &route.proxy) {
             (Binding::Direct, None) => true,
-            (Binding::Bound { proxy }, Some(used)) => proxy == used.name,
-            // another of the pool is for the next connection
-            (Binding::Pool { .. }, Some(_)) => true,
+            (Binding::Bound { proxy } | Binding::Pool { proxy: Some(proxy) }, Some(used)) => proxy == used.name,
+            (Binding::Pool { proxy: None }, Some(_)) => false,
             (Binding::Direct, Some(_)) | (Binding::Bound { .. } | Binding::Pool { .. }, None) => false,
         })
     }
 
-    /// Notes how a connection went: how long it took to open, or why it did not. After a failure an account of the pool takes another
-    /// proxy.
+    /// Notes how a connection went: how long it took to open, or why it did not. After a failure the proxy rests, and an account of the
+    /// pool takes another.
     pub async fn used(&self, label: &str, route: &Route, outcome: std::result::Result<Duration, &DialError>) {
         let Some(proxy) = &route.proxy else { return };
-        let noted = async {
-            self.note(&proxy.name, outcome).await?;
-            let Err(failed) = outcome else { return Ok(()) };
-            let mut conn = self.connection().await?;
-            let reason = format!("{}: {}", proxy.name, chain(failed));
-            match table::binding(&mut conn, label).await? {
-                Binding::Pool { proxy: Some(now) } if now == proxy.name => {
-                    table::keep(&mut conn, label, None, Some(&reason)).await.map(drop)
-                }
-                Binding::Pool { .. } | Binding::Bound { .. } | Binding::Direct => Ok(()),
-            }
-        };
-        if let Err(error) = noted.await {
-            tracing::warn!(proxy = proxy.name, error = %error, "how a proxy was found could not be noted");
+        if let Err(error) = self.note(&proxy.name, outcome).await {
+            tracing::warn!(proxy = proxy.name, account.label = label, %error, "how a proxy was found could not be noted");
         }
     }
 
@@ -178,7 +163,7 @@ impl Routes {
     }
 
     async fn pooled(&self, label: &str, current: Option<String>, to: SocketAddr) -> Result<Route> {
-        let best = table::pool(&mut *self.connection().await?).await?;
+        let best = table::pool(&mut *self.connection().await?, label).await?;
         let others = best.into_iter().filter(|name| current.as_ref() != Some(name));
         let mut reasons = Vec::new();
         for name in current.iter().cloned().chain(others) {
@@ -188,7 +173,7 @@ impl Routes {
                 Ok(proxy) => {
                     // why not the one that it had
                     let reason = reasons.first().filter(|_| current.is_some());
-                    if !table::keep(&mut *self.connection().await?, label, Some(&name), reason.map(String::as_str)).await? {
+                    if !table::keep(&mut *self.connection().await?, label, &name, reason.map(String::as_str)).await? {
                         // bound elsewhere, or the proxy was removed, at this moment: as the next asking finds it
                         reasons.push(format!("{name}: it was changed at this moment"));
                         continue;

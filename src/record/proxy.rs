@@ -14,8 +14,11 @@ use super::account::Sealed;
 /// How much the newest try weighs in a proxy's success rate.
 const NEWEST: f64 = 0.2;
 /// A proxy that failed is left alone for so long, twice as long after each further failure, up to the last.
-const FIRST_REST: Duration = Duration::from_secs(2);
+const FIRST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// An account does not go back so soon to a proxy of the pool that it left: a key that is used from two addresses in turn is ended
+/// (AUTH_KEY_DUPLICATED, <https://core.telegram.org/api/errors#406-not-acceptable>). Telegram names no time.
+const NO_RETURN: Duration = Duration::from_secs(90);
 
 /// What is known of a proxy, without its password.
 #[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
@@ -224,28 +227,36 @@ pub async fn binding_with_reason(conn: &mut PgConnection, label: &str) -> sqlx::
     })
 }
 
-/// The names of the pool, the best first: those that do not rest after failures, by success rate, then latency, then how few accounts
-/// they have.
-pub async fn pool(conn: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+/// The names of the pool for this account, the best first: those that do not rest after failures, by success rate, then latency, then
+/// how few accounts they have. Without those that it left [`NO_RETURN`] ago or later.
+pub async fn pool(conn: &mut PgConnection, label: &str) -> sqlx::Result<Vec<String>> {
     sqlx::query_scalar(
-        "select name from proxy p where pooled
+        "select name from proxy p
+          where pooled and not exists (select from account_route_left l
+                    where l.label = $3 and l.proxy_id = p.id and l.left_at > now() - make_interval(secs => $4))
           order by failed_in_row > 0 and
                    tried_at + make_interval(secs => least($2, $1 * 2 ^ least(failed_in_row - 1, 30))) > now(),
+                   -- a few percent and a few milliseconds are chance
                    coalesce(round(success_rate::numeric, 1), 1) desc, coalesce(latency_ms, 0) / 50,
                    (select count(*) from account_route r where r.proxy_id = p.id), id",
     )
     .bind(FIRST_REST.as_secs_f64())
     .bind(LONGEST_REST.as_secs_f64())
+    .bind(label)
+    .bind(NO_RETURN.as_secs_f64())
     .fetch_all(conn)
     .await
 }
 
-/// Gives an account of the pool this proxy, or none, with the reason; false where it is no longer of the pool.
-pub async fn keep(conn: &mut PgConnection, label: &str, proxy: Option<&str>, reason: Option<&str>) -> sqlx::Result<bool> {
+/// Gives an account of the pool this proxy in place of the one that it had, with the reason; false where account or proxy are no longer
+/// of the pool.
+pub async fn keep(conn: &mut PgConnection, label: &str, proxy: &str, reason: Option<&str>) -> sqlx::Result<bool> {
     let kept = sqlx::query(
-        "update account_route r set proxy_id = p.id, since = now(), reason = coalesce($3, r.reason)
-           from (select (select id from proxy where name = $2 and pooled) as id) p
-          where r.label = $1 and r.pooled and ($2::text is null or p.id is not null)",
+        "with had as (select proxy_id from account_route where label = $1 and pooled for update),
+              gone as (insert into account_route_left (label, proxy_id) select $1, proxy_id from had where proxy_id is not null
+                       on conflict (label, proxy_id) do update set left_at = now())
+         update account_route r set proxy_id = p.id, since = now(), reason = coalesce($3, r.reason)
+           from proxy p where p.name = $2 and p.pooled and r.label = $1 and r.pooled",
     )
     .bind(label)
     .bind(proxy)

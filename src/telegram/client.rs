@@ -5,7 +5,6 @@
 //! except through the few seconds that `flood` sleeps.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,20 +56,11 @@ pub struct TelegramConfig {
     pub request_timeout: Duration,
     /// How many times faster than Telegram's own pace calls are spread; see [`super::budget::pace`].
     pub pace: Option<f64>,
-    /// This machine's address that connections leave from; none: the system chooses.
-    pub source_address: Option<IpAddr>,
 }
 
 impl TelegramConfig {
     pub fn new(api_id: i32, api_hash: impl Into<String>) -> Self {
-        Self {
-            api_id,
-            api_hash: api_hash.into(),
-            device: Device::default(),
-            request_timeout: REQUEST_TIMEOUT,
-            pace: None,
-            source_address: None,
-        }
+        Self { api_id, api_hash: api_hash.into(), device: Device::default(), request_timeout: REQUEST_TIMEOUT, pace: None }
     }
 }
 
@@ -82,7 +72,6 @@ impl fmt::Debug for TelegramConfig {
             .field("device", &self.device)
             .field("request_timeout", &self.request_timeout)
             .field("pace", &self.pace)
-            .field("source_address", &self.source_address)
             .finish()
     }
 }
