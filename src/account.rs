@@ -2,10 +2,14 @@
 //!
 //! Sessions are kept sealed in Postgres (`seal`), come from a file (`session_file`) or from a login, and are saved again when
 //! they change. What a failed call says of an account (it is lost, it must rest) is recorded here; what becomes of the job is
-//! for the job to decide. Each call is paid for (`permit`), and each account has one stream of updates (`stream`). A lease over several nodes is not here yet: run one process that collects.
+//! for the job to decide. Each call is paid for (`permit`), and each account has one stream of updates (`stream`). An account is
+//! one process's at a time (`lease`); the processes share the accounts among them (`keeper`).
 
 pub mod audit;
 pub mod find;
+mod host;
+pub mod keeper;
+mod lease;
 pub mod login;
 mod permit;
 pub mod proxy;
@@ -24,14 +28,18 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::record::Peer;
 pub use crate::record::account::{Account, AccountState, Reader};
+pub use lease::Identity;
 pub use login::{How, Step};
 pub use seal::{KeySource, LostKey, SealKey};
 pub use session_file::SessionFile;
 pub use session_string::Format;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
+use crate::record::lease::{self as lease_table, Holder};
+use crate::record::node::NodeId;
 use crate::record::{AccountId, ChatId};
 use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, budget, tl};
+use lease::{Held, Leases};
 
 /// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
 pub const PEER_FLOOD_REST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,6 +51,8 @@ const SAVE_AGAIN: Duration = Duration::from_secs(5);
 pub enum Error {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Queue(#[from] telekeep_queue::Error),
     #[error(transparent)]
     Seal(#[from] seal::Error),
     #[error(transparent)]
@@ -78,8 +88,16 @@ pub enum Error {
     #[error("{0}")]
     UnknownChat(String),
     /// One session must never be used by two processes.
-    #[error("account {label} is in use by another process (as `telekeep run`); stop that one first, or let it do the work")]
-    InUse { label: String },
+    #[error(
+        "account {label} is in use by {}: let that process do the work, or stop it (`telekeep node list` shows it). It renewed its lease {} s ago; if it stays silent, the account is free in {} s",
+        holder.node, holder.silent.as_secs(), holder.free_in.as_secs()
+    )]
+    InUse { label: String, holder: Holder },
+    #[error("account {label} is pinned to {nodes}: `telekeep account pin {label}` without a node frees it")]
+    Pinned { label: String, nodes: String },
+    /// What was about to be written is not this process's to write any more.
+    #[error("account {} was taken over by another node", .0.0)]
+    LeaseOver(AccountId),
     #[error("another process rotates the key at this moment; wait for it")]
     Rotating,
     #[error(transparent)]
@@ -98,6 +116,7 @@ impl Error {
             | Self::Unknown(_)
             | Self::NoLabel { .. }
             | Self::InUse { .. }
+            | Self::Pinned { .. }
             | Self::Rotating
             | Self::NoLogin { .. }
             | Self::OtherStep
@@ -105,9 +124,13 @@ impl Error {
             | Self::Seal(_) => true,
             Self::Proxy(e) => !e.passes(),
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
-            Self::Database(_) | Self::NotActive { .. } | Self::NoReader(_) | Self::NotUnderstood { .. } | Self::NotSignedIn => {
-                false
-            }
+            Self::Database(_)
+            | Self::Queue(_)
+            | Self::LeaseOver(_)
+            | Self::NotActive { .. }
+            | Self::NoReader(_)
+            | Self::NotUnderstood { .. }
+            | Self::NotSignedIn => false,
         }
     }
 }
@@ -125,6 +148,7 @@ pub struct Accounts {
     telegram: TelegramConfig,
     key: KeySource,
     routes: proxy::Routes,
+    leases: Leases,
     open: Mutex<HashMap<AccountId, Open>>,
     /// Connections of logins under way, by label.
     logins: Mutex<HashMap<String, Connection>>,
@@ -137,9 +161,9 @@ struct Open {
     sealed: Arc<Mutex<Sealed>>,
     /// How its calls are spread; none: not at all.
     pace: Option<f64>,
+    /// Under which the connection was opened.
+    held: Arc<Held>,
     _saver: AbortOnDropHandle<()>,
-    /// Says that this process has the account: ends with the connection.
-    _hold: PgConnection,
 }
 
 /// What a rotation of the key did.
@@ -162,7 +186,14 @@ impl Accounts {
     pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
         let key = key.into();
         let routes = proxy::Routes::new(pool.clone(), key.clone(), None);
-        Self { pool, telegram, key, routes, open: Mutex::default(), logins: Mutex::default() }
+        Self { pool, telegram, key, routes, leases: Leases::default(), open: Mutex::default(), logins: Mutex::default() }
+    }
+
+    /// What this process is to the others.
+    pub fn known_as(mut self, identity: Identity) -> Self {
+        self.routes = proxy::Routes::new(self.pool.clone(), self.key.clone(), identity.source);
+        self.leases.identity = identity;
+        self
     }
 
     /// Proxies, and which account goes which way.
@@ -189,7 +220,7 @@ impl Accounts {
             return self.store(label, session, lost).await;
         }
         self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
-        let connection = Connection::open(&self.telegram, session.clone());
+        let connection = Connection::through(&self.telegram, session.clone(), self.ungated(label, session));
         let asked = connection.me().await;
         let session = connection.session();
         connection.close().await;
@@ -200,12 +231,16 @@ impl Accounts {
     /// The account's authorisation in another client's form; none where that form has no place for it. Fails while a process
     /// uses the account.
     pub async fn export(&self, id: AccountId, format: Format) -> Result<Option<String>> {
-        let mut conn = self.pool.acquire().await?;
-        let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
-        let hold = table::hold(&self.pool, id).await?.ok_or_else(|| Error::InUse { label: row.account.label.clone() })?;
-        let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
-        let session = unseal_session(&key, &row.account.label, &row.session)?;
-        drop(hold);
+        self.lease_alone(id).await?;
+        let read = async {
+            let mut conn = self.pool.acquire().await?;
+            let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
+            let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
+            unseal_session(&key, &row.account.label, &row.session)
+        }
+        .await;
+        self.give_back(id).await?;
+        let session = read?;
         let address = session.home_address();
         Ok(address.and_then(|address| session_string::write(&session, format, address, self.telegram.api_id)))
     }
@@ -218,9 +253,7 @@ impl Accounts {
             Ok(_) | Err(telegram::Error::AccountLost { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if let Some(known) = self.open.lock().await.remove(&id) {
-            known.connection.close().await;
-        }
+        self.give_back(id).await?;
         let reason = Some("logged out with `telekeep account logout`");
         Ok(table::set_state(&mut *self.pool.acquire().await?, id, AccountState::Lost, reason).await?)
     }
@@ -239,19 +272,10 @@ impl Accounts {
             old_forgotten: false,
         };
         for account in table::list(&mut conn).await? {
-            let label = account.label;
-            let _hold = table::hold(&self.pool, account.id).await?.ok_or_else(|| Error::InUse { label: label.clone() })?;
-            let Some(row) = table::sealed(&mut conn, account.id).await? else { continue };
-            if row.session.key_id == key.id() {
-                continue;
-            }
-            if !key.knows(&row.session.key_id) {
-                rotation.unreadable.push(label);
-                continue;
-            }
-            let session = key.seal(&label, &key.unseal(&label, &row.session)?)?;
-            table::save_session(&mut conn, account.id, &session).await?;
-            rotation.sealed += 1;
+            self.lease_alone(account.id).await?;
+            let sealed = reseal(&mut conn, &key, &account, &mut rotation).await;
+            self.give_back(account.id).await?;
+            sealed?;
         }
         // half a login is begun anew
         table::forget_logins_but(&mut conn, key.id()).await?;
@@ -313,23 +337,24 @@ impl Accounts {
         let mut conn = self.pool.acquire().await?;
         let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
         if let Some((connection, sealed)) = current {
-            if usable(&row.account).is_ok() && *sealed == row.session {
+            let ours = self.leases.of(id).is_some_and(|held| open.get(&id).is_some_and(|open| open.held.token == held.token));
+            if ours && usable(&row.account).is_ok() && *sealed == row.session {
                 return Ok(connection);
             }
-            tracing::info!(account.label = %row.account.label, "the account was changed elsewhere; closing its connection");
+            tracing::info!(account.label = %row.account.label, "the account was changed or taken elsewhere; closing its connection");
             connection.close().await;
             open.remove(&id);
         }
         usable(&row.account)?;
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
-        let hold = table::hold(&self.pool, id).await?.ok_or_else(|| Error::InUse { label: row.account.label.clone() })?;
-        let opened = self.connect(key, row, hold)?;
+        let held = self.lease(id).await?;
+        let opened = self.connect(key, row, held, self.node().await?)?;
         let connection = opened.connection.clone();
         open.insert(id, opened);
         Ok(connection)
     }
 
-    fn connect(&self, key: SealKey, row: SealedAccount, hold: PgConnection) -> Result<Open> {
+    fn connect(&self, key: SealKey, row: SealedAccount, held: Arc<Held>, node: NodeId) -> Result<Open> {
         let SealedAccount { account, session: sealed, device } = row;
         let not_understood = || Error::NotUnderstood { label: account.label.clone() };
         let session = unseal_session(&key, &account.label, &sealed)?;
@@ -342,10 +367,11 @@ impl Accounts {
         if budget::pace_is_refused(config.pace, session.pinned) {
             tracing::warn!(account.label = %account.label, "[telegram] pace is for simulated datacentres; Telegram's own pace is kept");
         }
-        let connection = Connection::open(&config, session);
+        let gate = self.gate(Arc::clone(&held), node, &account.label, &session);
+        let connection = Connection::through(&config, session, gate);
         let sealed = Arc::new(Mutex::new(sealed));
-        let saver = save_changes(self.pool.clone(), account, key, connection.clone(), Arc::clone(&sealed));
-        Ok(Open { connection, sealed, pace, _saver: AbortOnDropHandle::new(tokio::spawn(saver)), _hold: hold })
+        let saver = save_changes(self.pool.clone(), account, key, connection.clone(), Arc::clone(&sealed), held.token);
+        Ok(Open { connection, sealed, pace, held, _saver: AbortOnDropHandle::new(tokio::spawn(saver)) })
     }
 
     /// Who reads this chat, and with which access hash.
@@ -366,7 +392,10 @@ impl Accounts {
 
     /// Notes how an account addresses peers, from what an answer told.
     pub async fn note_peers(&self, id: AccountId, peers: &[Peer]) -> Result<()> {
-        Ok(table::note_peers(&mut *self.pool.acquire().await?, id, peers).await?)
+        let mut tx = self.pool.begin().await?;
+        self.fence(&mut tx, id).await?;
+        table::note_peers(&mut tx, id, peers).await?;
+        Ok(tx.commit().await?)
     }
 
     /// How long this method must not be called yet by this account; none when it may.
@@ -390,6 +419,7 @@ impl Accounts {
             Failed::KeyDuplicated | Failed::KeyRefused => self.stop(id, AccountState::Held, failed).await,
             Failed::OverBudget { .. }
             | Failed::Transient { .. }
+            | Failed::NotOurs { .. }
             | Failed::FileReferenceExpired { .. }
             | Failed::Inaccessible { .. }
             | Failed::PositionLost { .. }
@@ -409,17 +439,15 @@ impl Accounts {
     async fn stop(&self, id: AccountId, state: AccountState, failed: &telegram::Error) -> Result<()> {
         let reason = failed.to_string();
         tracing::error!(account.id = id.0, account.state = state.as_str(), reason, "the account is stopped");
-        if let Some(known) = self.open.lock().await.remove(&id) {
-            known.connection.close().await;
-        }
-        Ok(table::set_state(&mut *self.pool.acquire().await?, id, state, Some(&reason)).await?)
+        table::set_state(&mut *self.pool.acquire().await?, id, state, Some(&reason)).await?;
+        self.give_back(id).await
     }
 
-    /// Closes every connection of this process.
+    /// Closes every connection of this process, and gives its accounts back.
     pub async fn close(&self) {
-        for (_, open) in self.open.lock().await.drain() {
-            open.connection.close().await;
-        }
+        let open: Vec<Open> = self.open.lock().await.drain().map(|(_, open)| open).collect();
+        futures::future::join_all(open.iter().map(|open| open.connection.close())).await;
+        self.leave().await;
     }
 }
 
@@ -442,17 +470,40 @@ fn unseal_session(key: &SealKey, label: &str, sealed: &Sealed) -> Result<Session
     serde_json::from_slice(&key.unseal(label, sealed)?).map_err(|_| Error::NotUnderstood { label: label.to_owned() })
 }
 
-/// Saves a session each time that it changes, until the connection goes.
-async fn save_changes(pool: PgPool, account: Account, key: SealKey, connection: Connection, sealed: Arc<Mutex<Sealed>>) {
+async fn reseal(conn: &mut PgConnection, key: &SealKey, account: &Account, rotation: &mut Rotation) -> Result<()> {
+    let Some(row) = table::sealed(conn, account.id).await? else { return Ok(()) };
+    if row.session.key_id == key.id() {
+        return Ok(());
+    }
+    if !key.knows(&row.session.key_id) {
+        rotation.unreadable.push(account.label.clone());
+        return Ok(());
+    }
+    let session = key.seal(&account.label, &key.unseal(&account.label, &row.session)?)?;
+    table::save_session(conn, account.id, &session).await?;
+    rotation.sealed += 1;
+    Ok(())
+}
+
+/// Saves a session each time that it changes, until the connection goes or another node has the account.
+async fn save_changes(
+    pool: PgPool,
+    account: Account,
+    key: SealKey,
+    connection: Connection,
+    sealed: Arc<Mutex<Sealed>>,
+    token: i64,
+) {
     loop {
         let session = connection.session_changed().await;
         loop {
             let mut current = sealed.lock().await;
-            match save(&pool, &account, &key, &session).await {
-                Ok(saved) => {
+            match save(&pool, &account, &key, &session, token).await {
+                Ok(Some(saved)) => {
                     *current = saved;
                     break;
                 }
+                Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(account.label = %account.label, %error, "the session could not be saved; trying again");
                 }
@@ -463,10 +514,16 @@ async fn save_changes(pool: PgPool, account: Account, key: SealKey, connection: 
     }
 }
 
-async fn save(pool: &PgPool, account: &Account, key: &SealKey, session: &SessionData) -> Result<Sealed> {
+/// None: the account is another node's by now.
+async fn save(pool: &PgPool, account: &Account, key: &SealKey, session: &SessionData, token: i64) -> Result<Option<Sealed>> {
     let sealed = seal_session(key, &account.label, session)?;
-    table::save_session(&mut *pool.acquire().await?, account.id, &sealed).await?;
-    Ok(sealed)
+    let mut tx = pool.begin().await?;
+    if !lease_table::fence(&mut tx, account.id, token).await? {
+        return Ok(None);
+    }
+    table::save_session(&mut tx, account.id, &sealed).await?;
+    tx.commit().await?;
+    Ok(Some(sealed))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod export;
 pub mod import;
 pub mod job;
 pub mod key;
+pub mod node;
 pub mod open;
 pub mod output;
 pub mod proxy;
@@ -47,6 +48,9 @@ pub enum Command {
     Reindex,
     /// Work: jobs, triggers, projection
     Run(run::Run),
+    /// Nodes: the processes that use accounts
+    #[command(subcommand)]
+    Node(node::Node),
     /// Accounts: sign in, import, list
     #[command(subcommand)]
     Account(account::Account),
@@ -93,6 +97,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Migrate => schema::migrate(config).await,
         Command::Reindex => schema::reindex(config).await,
         Command::Run(c) => run::run(c, config).await,
+        Command::Node(c) => node::run(c, config).await,
         Command::Account(c) => account::run(c, config).await,
         Command::Proxy(c) => proxy::run(c, config).await,
         Command::Key(c) => key::run(c, config).await,

@@ -43,6 +43,7 @@ pub struct Config {
     pub workflows: PathBuf,
     pub telegram: Telegram,
     pub index: Index,
+    pub node: Node,
     pub worker: Worker,
     pub live: Live,
     pub reconcile: Reconcile,
@@ -57,6 +58,7 @@ impl Default for Config {
             workflows: PathBuf::from("workflows"),
             telegram: Telegram::default(),
             index: Index::default(),
+            node: Node::default(),
             worker: Worker::default(),
             live: Live::default(),
             reconcile: Reconcile::default(),
@@ -130,6 +132,16 @@ impl Default for Worker {
     fn default() -> Self {
         Self { concurrency: 8, per_account: 2, lease_seconds: 30, grace_seconds: 20 }
     }
+}
+
+/// What this machine is to the others.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// This node's name, for people and for pins; the host's when not given.
+    pub name: Option<String>,
+    /// This machine's address that connections to Telegram leave from; the system chooses when not given.
+    pub source_address: Option<std::net::IpAddr>,
 }
 
 /// Live listening.

@@ -77,6 +77,9 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// A job whose account goes to another node waits as long as that takes at best.
+const MOVES: Duration = Duration::from_secs(1);
+
 fn of_telegram(error: &telegram::Error) -> Action {
     use telegram::Error as E;
     match error {
@@ -84,6 +87,10 @@ fn of_telegram(error: &telegram::Error) -> Action {
             Action::Snooze { wait: *wait }
         }
         E::PeerFlood { .. } => Action::Snooze { wait: account::PEER_FLOOD_REST },
+        // This process ends its work with the account; nothing failed.
+        E::NotOurs { .. } | E::Transient { source: telegram::Cause::Closed, .. } => Action::Snooze { wait: MOVES },
+        // Waiting is not failing: proxies that are down for a day must not use up a job's failures.
+        E::Transient { source: telegram::Cause::NoProxy(_), .. } => Action::Snooze { wait: account::proxy::WAIT },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
         E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
@@ -101,14 +108,14 @@ fn of_telegram(error: &telegram::Error) -> Action {
 fn of_account(error: &account::Error) -> Action {
     use account::Error as E;
     match error {
-        E::Database(_) => Action::Retry,
+        E::Database(_) | E::Queue(_) => Action::Retry,
         E::Telegram(e) => of_telegram(e),
         E::NotActive { .. } | E::NoReader(_) | E::Unknown(_) | E::NoLabel { .. } => Action::AccountStopped,
         E::Seal(_) | E::NotUnderstood { .. } => {
             Action::Hold { hint: "mend the key file or import the account again, then release the job" }
         }
-        E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
-        // Waiting is not failing: proxies that are down for a day must not use up a job's failures.
+        E::LeaseOver(_) => Action::Snooze { wait: MOVES },
+        E::InUse { .. } | E::Pinned { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
         E::Proxy(e) if e.passes() => Action::Snooze { wait: account::proxy::WAIT },
         E::Proxy(_) => Action::Hold { hint: "see `telekeep proxy list`, then release the job" },
         E::LabelTaken { .. }

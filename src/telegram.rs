@@ -7,6 +7,7 @@
 //! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that
 //!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
+//! - `wire`: the relay that each byte of an account passes, and the gate that shuts it.
 //! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
@@ -22,6 +23,7 @@ pub mod history;
 pub mod login;
 pub mod session;
 pub mod updates;
+pub mod wire;
 
 pub use chats::{Dialogs, FullChat, InputChat};
 pub use client::{Connection, Device, TelegramConfig};

@@ -5,6 +5,7 @@
 
 pub mod address;
 mod stock;
+mod way;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,7 @@ pub use crate::record::proxy::{Binding, Proxy};
 pub use address::Address;
 pub(super) use stock::seal_anew;
 pub use stock::{BadLine, Resealed};
+pub(super) use way::Way;
 
 use super::{KeySource, LostKey, Result, SealKey};
 use crate::clock;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::lease::Held;
 use super::{Account, AccountState, Accounts, Error};
 use crate::clock;
 use crate::normalize;
@@ -34,8 +36,6 @@ pub struct Pace {
 const LOOK: Duration = Duration::from_secs(2);
 /// Pauses before a stream that failed begins again, from the first to the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
-/// An account that another process has is asked for again after this time.
-const ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ enum Ended {
     Database(#[from] sqlx::Error),
 }
 
-/// Keeps a stream for each active account until told to stop.
+/// Keeps a stream for each account of this process until told to stop.
 pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToken) {
     let mut streams: BTreeMap<AccountId, tokio::task::AbortHandle> = BTreeMap::new();
     let mut tasks = JoinSet::new();
@@ -59,10 +59,12 @@ pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToke
         match accounts.list().await {
             Ok(all) => {
                 database_away = false;
-                for account in all.into_iter().filter(|account| account.state == AccountState::Active) {
-                    if streams.get(&account.id).is_none_or(tokio::task::AbortHandle::is_finished) {
-                        let id = account.id;
-                        let stream = keep(accounts.clone(), account, pace.clone(), shutdown.clone());
+                for held in accounts.leases.kept() {
+                    let id = held.account;
+                    if streams.get(&id).is_none_or(tokio::task::AbortHandle::is_finished)
+                        && let Some(account) = all.iter().find(|account| account.id == id && account.state == AccountState::Active)
+                    {
+                        let stream = keep(accounts.clone(), account.clone(), pace.clone(), held, shutdown.clone());
                         streams.insert(id, tasks.spawn(stream));
                     }
                 }
@@ -80,19 +82,27 @@ pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToke
 }
 
 /// One account's stream, begun again after each failure; ends when the account may not be used any more.
-async fn keep(accounts: Arc<Accounts>, account: Account, pace: Pace, shutdown: CancellationToken) {
+async fn keep(accounts: Arc<Accounts>, account: Account, pace: Pace, held: Arc<Held>, shutdown: CancellationToken) {
     let (mut pause, mut told) = (PAUSE.0, String::new());
+    let ends = shutdown.child_token();
+    let (leaving, end) = (held.clone(), ends.clone());
+    let _watch = AbortOnDropHandle::new(tokio::spawn(async move {
+        leaving.leaves().await;
+        end.cancel();
+    }));
     loop {
         let began = clock::mark();
-        let ended = listen(&accounts, &account, &pace, &shutdown).await;
+        if ends.is_cancelled() {
+            return;
+        }
+        let ended = listen(&accounts, &account, &pace, &ends).await;
         let Err(ended) = ended else { return };
         if began.elapsed() > PAUSE.1 {
             (pause, told) = (PAUSE.0, String::new());
         }
         let wait = match &ended {
             Ended::Record(record::Error::Moved) => PAUSE.0,
-            Ended::Account(Error::InUse { .. }) => ELSEWHERE,
-            Ended::Account(Error::NotActive { .. } | Error::Unknown(_)) => return,
+            Ended::Account(Error::NotActive { .. } | Error::Unknown(_) | Error::LeaseOver(_) | Error::InUse { .. }) => return,
             Ended::Telegram(failed) | Ended::Account(Error::Telegram(failed)) => {
                 if let Err(error) = accounts.learn(account.id, failed).await {
                     tracing::warn!(account.label = %account.label, %error, "what the failure says of the account is not recorded");
@@ -107,7 +117,7 @@ async fn keep(accounts: Arc<Accounts>, account: Account, pace: Pace, shutdown: C
             told = now;
         }
         pause = (pause * 2).min(PAUSE.1);
-        tokio::select! { () = shutdown.cancelled() => return, () = tokio::time::sleep(wait) => {} }
+        tokio::select! { () = ends.cancelled() => return, () = tokio::time::sleep(wait) => {} }
     }
 }
 
@@ -121,6 +131,7 @@ async fn listen(accounts: &Accounts, account: &Account, pace: &Pace, shutdown: &
             accounts.permit(account.id, "updates.getState").await?;
             let state = pending::stored(connection.update_state().await?);
             let mut tx = accounts.pool().begin().await?;
+            accounts.fence(&mut tx, account.id).await?;
             table::begin(&mut tx, account.id, state).await?;
             tx.commit().await?;
             tracing::info!(account.label = %account.label, "the stream begins");
@@ -266,6 +277,7 @@ impl Stream<'_> {
         let Some(taken) = self.pending.take() else { return Ok(()) };
         let follows = self.follows.keys().copied().collect();
         let mut tx = self.pool().begin().await?;
+        self.accounts.fence(&mut tx, self.account).await?;
         let written = table::commit(&mut tx, self.account, &follows, &taken.heard, &taken.advance).await?;
         tx.commit().await?;
         self.pending.committed(&taken.advance);
@@ -356,7 +368,7 @@ impl Stream<'_> {
                 self.accounts.learn(self.account, &failed).await?;
                 self.rest_all(sequence, *wait);
             }
-            (Failed::Transient { .. }, _) => {
+            (Failed::Transient { .. } | Failed::NotOurs { .. }, _) => {
                 tracing::debug!(account.id = self.account.0, error = %failed, wait_s = backoff.as_secs_f64(), "a difference failed");
                 self.rest_all(Sequence::Common, backoff);
                 self.rest_all(Sequence::Channel(0), backoff);
@@ -373,6 +385,7 @@ impl Stream<'_> {
                 let advance = pending::jump(self.pending.committed_pts(), state);
                 let follows = self.follows.keys().copied().collect();
                 let mut tx = self.pool().begin().await?;
+                self.accounts.fence(&mut tx, self.account).await?;
                 table::commit(&mut tx, self.account, &follows, &[], &advance).await?;
                 tx.commit().await?;
                 return Err(record::Error::Moved.into());
@@ -398,6 +411,7 @@ impl Stream<'_> {
         let chat = ChatId::channel(channel);
         self.commit().await?;
         let mut tx = self.pool().begin().await?;
+        self.accounts.fence(&mut tx, self.account).await?;
         let visible_from = coverage::visible_from(&mut tx, chat, self.account).await?;
         let access = coverage::Access { readable: false, visible_from, reason: Some(reason.to_owned()) };
         match coverage::set_access(&mut tx, chat, self.account, &access).await {
@@ -422,6 +436,7 @@ impl Stream<'_> {
         let chat = ChatId::channel(channel);
         self.commit().await?;
         let mut tx = self.pool().begin().await?;
+        self.accounts.fence(&mut tx, self.account).await?;
         for ledger in coverage::list(&mut tx, Some(chat)).await? {
             coverage::mark_newest_stale(&mut tx, ledger.id, table::STALE_AFTER_JUMP).await?;
         }
@@ -453,6 +468,7 @@ impl Stream<'_> {
             Err(failed) => return Err(failed.into()),
         };
         let mut tx = self.pool().begin().await?;
+        self.accounts.fence(&mut tx, self.account).await?;
         record::account::note_peers(&mut tx, self.account, &normalize::peers(&dialogs.chats, &dialogs.users)).await?;
         table::set_dialogs_listed(&mut tx, self.account).await?;
         tx.commit().await?;

@@ -26,7 +26,7 @@ fn is_closed(error: &Failed) -> bool {
     matches!(error, Failed::Transient { source: Cause::Closed, .. })
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn an_imported_account_opens_after_a_restart(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let anna = accounts(&pool, &folder).import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
@@ -40,7 +40,7 @@ async fn an_imported_account_opens_after_a_restart(pool: PgPool) {
     assert_eq!(connection.session(), file(7, "ab").session());
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn a_lost_key_file_stops_with_a_remedy_and_a_new_import_mends_it(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let anna = accounts(&pool, &folder).import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_lost_key_file_stops_with_a_remedy_and_a_new_import_mends_it(pool: PgP
     later.open(anna.id).await.unwrap();
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn another_key_file_is_told_apart(pool: PgPool) {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let anna = accounts(&pool, &ours).import("anna", &file(7, "ab").session(), LostKey::Refuse).await.unwrap();
@@ -64,7 +64,7 @@ async fn another_key_file_is_told_apart(pool: PgPool) {
     assert!(matches!(error, Error::Seal(seal::Error::WrongKey { .. })), "{error:?}");
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn importing_again_renews_the_same_user_and_never_takes_anothers_label(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
@@ -83,7 +83,7 @@ async fn importing_again_renews_the_same_user_and_never_takes_anothers_label(poo
     assert_eq!(accounts.list().await.unwrap().len(), 1);
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn what_a_failure_says_of_an_account_is_recorded(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
@@ -115,7 +115,7 @@ async fn what_a_failure_says_of_an_account_is_recorded(pool: PgPool) {
     assert_eq!(state_of(&accounts, anna).await, AccountState::Active);
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
@@ -128,6 +128,9 @@ async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
     assert!(matches!(accounts.reader_of(chat).await.unwrap_err(), Error::NoReader(_)));
 
     let known = |access_hash, username: Option<&str>| Peer { id: chat.0, access_hash, username: username.map(str::to_owned) };
+    let stranger = accounts.note_peers(carl, &[known(Some(44), None)]).await.unwrap_err();
+    assert!(matches!(stranger, Error::LeaseOver(_)), "only who holds an account writes for it: {stranger:?}");
+    accounts.lease(carl).await.unwrap();
     accounts.note_peers(carl, &[known(Some(33), None), known(None, Some("news"))]).await.unwrap();
     accounts.note_peers(carl, &[known(None, Some("news"))]).await.unwrap();
     let reader = accounts.reader_of(chat).await.unwrap();
@@ -150,7 +153,7 @@ async fn the_reader_is_the_watchs_own_or_one_that_can(pool: PgPool) {
     assert_eq!(accounts.reader_of(chat).await.unwrap().account, bert);
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn a_session_that_changes_is_saved(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let accounts = accounts(&pool, &folder);
@@ -174,7 +177,7 @@ async fn a_session_that_changes_is_saved(pool: PgPool) {
     assert!(!is_closed(&under_way), "{under_way:?}");
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "crate::MIGRATOR")]
 async fn a_rotation_seals_all_anew_and_goes_on_where_it_was_stopped(pool: PgPool) {
     let folder = tempfile::tempdir().unwrap();
     let first = accounts(&pool, &folder);
@@ -184,10 +187,12 @@ async fn a_rotation_seals_all_anew_and_goes_on_where_it_was_stopped(pool: PgPool
 
     let connection = first.open(ben.id).await.unwrap();
     let stopped = accounts(&pool, &folder).rotate_key().await.unwrap_err();
-    assert!(matches!(&stopped, Error::InUse { label } if label == "ben"), "{stopped:?}");
+    assert!(matches!(&stopped, Error::InUse { label, .. } if label == "ben"), "{stopped:?}");
     // half-way, both keys are there and all opens
     assert_eq!(std::fs::read_to_string(folder.path().join("seal.key")).unwrap().lines().count(), 2);
-    accounts(&pool, &folder).open(anna.id).await.unwrap();
+    let third = accounts(&pool, &folder);
+    third.open(anna.id).await.unwrap();
+    third.close().await;
     first.close().await;
     drop((first, connection));
 

@@ -14,6 +14,7 @@ use crate::{
     account::{self, Accounts, Format, How, LostKey, SessionFile, Step, session_string},
     config::Config,
     normalize,
+    record::lease,
     telegram::{self, LoginRefusal, SessionData},
 };
 
@@ -33,6 +34,8 @@ pub enum Account {
         /// The name of a proxy, `pool`, or `none`
         to: Option<String>,
     },
+    /// Let only nodes of these names have an account; none: any
+    Pin { label: String, nodes: Vec<String> },
     /// Accounts and their state
     List {
         #[arg(long)]
@@ -171,6 +174,17 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
             accounts.log_out(account.id).await?;
             accounts.close().await;
             output::line(&format!("account {label} is logged out; what it collected stays"));
+        }
+        Account::Pin { label, nodes } => {
+            let pool = open::record(&config).await?;
+            let account = open::accounts(&config, &pool)?.labelled(&label).await?;
+            let mut tx = pool.begin().await?;
+            lease::pin(&mut tx, account.id, &nodes).await?;
+            tx.commit().await?;
+            output::line(&match nodes.as_slice() {
+                [] => format!("any node may have account {label}"),
+                nodes => format!("only {} may have account {label}; another that has it gives it back soon", nodes.join(", ")),
+            });
         }
         Account::Login(login) => {
             let (_, _) = config.api()?;

@@ -12,7 +12,7 @@ use super::{
     coverage, open, output, run as working,
 };
 use crate::{
-    account::Accounts,
+    account::{Accounts, keeper},
     config::Config,
     jobs::{self, Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
     projection::SINK,
@@ -81,7 +81,14 @@ async fn help(pool: PgPool, config: Config, accounts: Arc<Accounts>, shutdown: C
         output::line("that worker is gone; this process does the work");
     }
     let mut tasks = tokio::task::JoinSet::new();
-    let worker = working::worker_config(&config.worker, "collect");
+    let worker = working::worker_config(&config.worker, &open::node_name(&config, None), accounts.node().await?);
+    {
+        let (accounts, shutdown) = (accounts.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            keeper::run(accounts, shutdown).await;
+            Ok(())
+        });
+    }
     tasks.spawn(working::work(pool.clone(), accounts.clone(), worker, shutdown.clone()));
     tasks.spawn(working::triggers(pool.clone(), config.clone(), open::workflows(&config)?, shutdown.clone()));
     if let Some(projector) = open::projector(&config, &pool)? {

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use super::exit::mistake;
 use crate::{
     MIGRATOR,
-    account::Accounts,
+    account::{Accounts, Identity},
     config::Config,
     jobs,
     projection::{Projector, Settings},
@@ -25,13 +25,24 @@ pub async fn record(config: &Config) -> anyhow::Result<PgPool> {
     }
 }
 
+/// This node's name: as given, as configured, or the host's.
+pub fn node_name(config: &Config, given: Option<&str>) -> String {
+    given.map(str::to_owned).or_else(|| config.node.name.clone()).unwrap_or_else(|| Identity::default().name)
+}
+
 /// The accounts of this process.
 pub fn accounts(config: &Config, pool: &PgPool) -> anyhow::Result<Arc<Accounts>> {
+    accounts_of(config, pool, &node_name(config, None))
+}
+
+/// The accounts of this process, which has this name.
+pub fn accounts_of(config: &Config, pool: &PgPool, name: &str) -> anyhow::Result<Arc<Accounts>> {
     // Without an identity only sessions at a simulated datacentre can be opened: `Accounts` says so.
     let (api_id, api_hash) = config.api().unwrap_or((0, ""));
     let request_timeout = std::time::Duration::from_secs(config.telegram.timeout_seconds.max(1));
     let telegram = TelegramConfig { request_timeout, pace: config.telegram.pace, ..TelegramConfig::new(api_id, api_hash) };
-    Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_source())))
+    let identity = Identity { name: name.to_owned(), source: config.node.source_address };
+    Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_source()).known_as(identity)))
 }
 
 /// The projection, where Elasticsearch is configured; it need not be reachable yet.

@@ -10,9 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::open;
 use crate::{
-    account::{Accounts, stream},
+    account::{Accounts, keeper, stream},
     config::{self, Config},
-    jobs, trigger,
+    jobs,
+    record::node::NodeId,
+    trigger,
     workflow::{self, Workflows},
 };
 
@@ -21,14 +23,14 @@ pub struct Run {
     /// What this process does; all when not given
     #[arg(long, value_enum, value_delimiter = ',')]
     pub roles: Vec<Role>,
-    /// This worker's name
-    #[arg(long, default_value = "telekeep")]
-    pub name: String,
+    /// This node's name, in place of the configured one; the host's name when neither is given
+    #[arg(long)]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Runs jobs
+    /// Runs jobs, those of accounts where it has the account
     Worker,
     /// Hears what Telegram tells on its own. In one process with the worker: an account is in one place at a time
     Listener,
@@ -44,7 +46,15 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     let has = |role| run.roles.is_empty() || run.roles.contains(&role);
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let accounts = open::accounts(&config, &pool)?;
+    let name = open::node_name(&config, run.name.as_deref());
+    let accounts = open::accounts_of(&config, &pool, &name)?;
+    if has(Role::Worker) || has(Role::Listener) {
+        let (accounts, shutdown) = (accounts.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            keeper::run(accounts, shutdown).await;
+            Ok(())
+        });
+    }
     if has(Role::Listener) {
         let pace = stream::Pace { round: Duration::from_secs(config.live.round_seconds.max(1)) };
         let (accounts, shutdown) = (accounts.clone(), shutdown.clone());
@@ -54,7 +64,8 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         });
     }
     if has(Role::Worker) {
-        tasks.spawn(work(pool.clone(), accounts.clone(), worker_config(&config.worker, &run.name), shutdown.clone()));
+        let worker = worker_config(&config.worker, &name, accounts.node().await?);
+        tasks.spawn(work(pool.clone(), accounts.clone(), worker, shutdown.clone()));
     }
     if has(Role::Trigger) {
         tasks.spawn(triggers(pool.clone(), config.clone(), workflows, shutdown.clone()));
@@ -74,7 +85,7 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
         tracing::info!("draining; running jobs end or are handed back");
         stop.cancel();
     });
-    tracing::info!(worker.name = %run.name, "running; Ctrl-C or SIGTERM drains");
+    tracing::info!(node.name = %name, "running; Ctrl-C or SIGTERM drains");
     let result = all(tasks, &shutdown).await;
     accounts.close().await;
     result.map(|()| ExitCode::SUCCESS)
@@ -94,7 +105,7 @@ pub async fn all(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &Cancellation
 }
 
 /// The queue's view of the configuration.
-pub fn worker_config(config: &config::Worker, name: &str) -> WorkerConfig {
+pub fn worker_config(config: &config::Worker, name: &str, node: NodeId) -> WorkerConfig {
     let lease = Duration::from_secs(config.lease_seconds.max(3));
     WorkerConfig {
         concurrency: config.concurrency,
@@ -102,6 +113,7 @@ pub fn worker_config(config: &config::Worker, name: &str) -> WorkerConfig {
         lease,
         heartbeat: lease / 3,
         grace: Duration::from_secs(config.grace_seconds),
+        holder: Some(node.holder()),
         ..WorkerConfig::new(name)
     }
 }

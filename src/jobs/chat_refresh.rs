@@ -59,6 +59,7 @@ impl ChatRefresh {
                 Err(JobError::Telegram(telegram::Error::Inaccessible { name, .. })) => {
                     let mut tx = cx.pool.begin().await?;
                     queue::fence(&mut tx, cx.job.token).await?;
+                    cx.accounts.fence(&mut tx, account).await?;
                     let visible_from = coverage::visible_from(&mut tx, self.chat, account).await?;
                     let access = Access { readable: false, visible_from, reason: Some(name) };
                     coverage::set_access(&mut tx, self.chat, account, &access).await?;
@@ -86,6 +87,7 @@ impl ChatRefresh {
 
         let mut tx = cx.pool.begin().await?;
         queue::fence(&mut tx, cx.job.token).await?;
+        cx.accounts.fence(&mut tx, reader.account).await?;
         let access = Access { visible_from: full.visible_from, ..Access::full() };
         coverage::set_access(&mut tx, self.chat, reader.account, &access).await?;
         ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;

@@ -78,6 +78,7 @@ impl Job for CountSample {
 
             let mut tx = cx.pool.begin().await?;
             queue::fence(&mut tx, cx.job.token).await?;
+            cx.accounts.fence(&mut tx, reader.account).await?;
             ledger::commit_by_id(&mut tx, &request, &asked, &page.messages, &seen).await?;
             let held = boxes::lock(&mut tx, held).await?;
             kept += metric::insert(&mut tx, &held, &points(self.chat, due, &page.messages), &seen).await?;

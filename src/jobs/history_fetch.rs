@@ -68,6 +68,7 @@ impl Job for HistoryFetch {
 
             let mut tx = cx.pool.begin().await?;
             queue::fence(&mut tx, cx.job.token).await?;
+            cx.accounts.fence(&mut tx, reader.account).await?;
             let committed = ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;
             record::commit_people(&mut tx, &page.chats, &page.users, &seen).await?;
             let total = (self.window.to.min(before.top) - self.window.from + 1).max(0);

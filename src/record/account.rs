@@ -384,25 +384,16 @@ pub async fn forget_logins_but(conn: &mut PgConnection, key_id: &str) -> sqlx::R
     sqlx::query("delete from account_login where state_key_id <> $1").bind(key_id).execute(conn).await.map(drop)
 }
 
-/// Claims an account for one process: a connection of its own whose advisory lock lasts as long as it does. None: another process has it.
-pub async fn hold(pool: &sqlx::PgPool, account: AccountId) -> sqlx::Result<Option<PgConnection>> {
-    hold_named(pool, &format!("telekeep account {}", account.0)).await
-}
-
-/// Claims the keys for one process, likewise.
+/// Claims the keys for one process: a connection of its own whose advisory lock lasts as long as it does. None: another process has them.
 pub async fn hold_keys(pool: &sqlx::PgPool) -> sqlx::Result<Option<PgConnection>> {
-    hold_named(pool, "telekeep keys").await
+    use sqlx::ConnectOptions;
+    let mut conn = pool.connect_options().as_ref().clone().connect().await?;
+    let held: bool =
+        sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended('telekeep keys', 0))").fetch_one(&mut conn).await?;
+    Ok(held.then_some(conn))
 }
 
 /// Keeps a change of keys from beginning until this transaction ends; false where one is under way.
 pub async fn share_keys(conn: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar("select pg_try_advisory_xact_lock_shared(hashtextextended('telekeep keys', 0))").fetch_one(conn).await
-}
-
-async fn hold_named(pool: &sqlx::PgPool, name: &str) -> sqlx::Result<Option<PgConnection>> {
-    use sqlx::ConnectOptions;
-    let mut conn = pool.connect_options().as_ref().clone().connect().await?;
-    let held: bool =
-        sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended($1, 0))").bind(name).fetch_one(&mut conn).await?;
-    Ok(held.then_some(conn))
 }

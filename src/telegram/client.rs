@@ -6,19 +6,22 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use grammers_mtsender::{ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolFatHandle};
 use grammers_tl_types as tl;
-use grammers_tl_types::Deserializable;
+use grammers_tl_types::{Deserializable, Serializable};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Ears, Hearing};
-use super::session::{LiveSession, SessionData};
+use super::session::{LiveSession, Relayed, SessionData};
+use super::wire::{Gate, Refused, Ungated, Wire};
 use super::{Cause, Error, Result, flood};
+use crate::record::lease::DISCONNECT_DELAY;
 
 /// How long one call may take, unless configured otherwise. Telegram answers history within a second or two.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,12 +102,21 @@ struct Pools {
 struct Inner {
     config: TelegramConfig,
     session: Arc<LiveSession>,
+    wire: Arc<Wire>,
+    /// The relay's connections that were pinged already.
+    pinged: AtomicU64,
     pools: Mutex<Pools>,
     closed: CancellationToken,
     /// What Telegram tells on its own.
     ears: Arc<Ears>,
     /// Short waits that all calls sleep through.
     rests: flood::Rests,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.wire.end();
+    }
 }
 
 /// An account's connection to Telegram. Cloning shares it; the last clone to go ends it.
@@ -118,11 +130,18 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Prepares a connection; the socket opens with the first call.
+    /// Prepares a connection straight to Telegram, of an account that nobody else can have; the socket opens with the first call.
     pub fn open(config: &TelegramConfig, session: SessionData) -> Self {
+        Self::through(config, session, Arc::new(Ungated::default()))
+    }
+
+    /// Prepares a connection through a gate, which says of each byte whether it may leave.
+    pub fn through(config: &TelegramConfig, session: SessionData, gate: Arc<dyn Gate>) -> Self {
         Self(Arc::new(Inner {
             config: config.clone(),
             session: Arc::new(LiveSession::new(session)),
+            wire: Wire::new(gate),
+            pinged: AtomicU64::new(0),
             pools: Mutex::default(),
             closed: CancellationToken::new(),
             ears: Arc::default(),
@@ -155,7 +174,10 @@ impl Connection {
             answer = tokio::time::timeout(limit, call) => answer,
         };
         let failed = match answer {
-            Ok(Ok(bytes)) => return Ok(bytes),
+            Ok(Ok(bytes)) => {
+                self.ping(handle);
+                return Ok(bytes);
+            }
             Ok(Err(failed)) => failed,
             Err(_) => {
                 // One datacentre that never answers blocks the whole pool.
@@ -171,7 +193,35 @@ impl Connection {
             inner.session.refuse();
             self.discard(number, "the home key was refused");
         }
-        Err(error)
+        match (error, inner.wire.refused()) {
+            (Error::Transient { .. }, Some(Refused::NotOurs(why))) => Err(Error::NotOurs { method: method.to_owned(), why }),
+            (Error::Transient { method, .. }, Some(Refused::NoRoute(why))) => {
+                Err(Error::Transient { method, source: Cause::NoRoute(why) })
+            }
+            (Error::Transient { method, .. }, Some(Refused::NoProxy(why))) => {
+                Err(Error::Transient { method, source: Cause::NoProxy(why) })
+            }
+            (error, _) => Err(error),
+        }
+    }
+
+    /// Lets Telegram close a connection that has just opened some time after this process falls silent. grammers would wait for a minute
+    /// with that.
+    fn ping(&self, handle: SenderPoolFatHandle) {
+        let inner = &*self.0;
+        let opened = inner.wire.opened();
+        if inner.pinged.swap(opened, Ordering::Relaxed) == opened {
+            return;
+        }
+        let (dc, limit) = (inner.session.home_dc(), inner.config.request_timeout);
+        let ping = tl::functions::PingDelayDisconnect {
+            ping_id: i64::try_from(opened).unwrap_or(0),
+            disconnect_delay: DISCONNECT_DELAY.as_secs() as i32,
+        };
+        tokio::spawn(async move {
+            // Where it fails the connection is gone.
+            let _ = tokio::time::timeout(limit, handle.raw_invoke_in_dc(dc, ping.to_bytes())).await;
+        });
     }
 
     fn pools(&self) -> MutexGuard<'_, Pools> {
@@ -199,13 +249,14 @@ impl Connection {
             app_version: device.app_version.clone(),
             system_lang_code: device.language.clone(),
             lang_code: device.language.clone(),
-            use_ipv6: inner.session.data().home_is_ipv6(),
+            // To the relay, which goes on from there.
+            use_ipv6: false,
             retry_policy: Box::new(NoRetries),
             updates_channel_capacity: PASSED_ON,
             ..ConnectionParams::default()
         };
-        let SenderPool { runner, handle, updates } =
-            SenderPool::with_configuration(Arc::clone(&inner.session), inner.config.api_id, params);
+        let relayed = Relayed { session: Arc::clone(&inner.session), wire: Arc::clone(&inner.wire) };
+        let SenderPool { runner, handle, updates } = SenderPool::with_configuration(Arc::new(relayed), inner.config.api_id, params);
         tokio::spawn(Arc::clone(&inner.ears).pass_on(updates));
         pools.started += 1;
         let number = pools.started;
@@ -245,6 +296,11 @@ impl Connection {
         &self.0.config
     }
 
+    /// Bytes that left and that arrived, encrypted.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.0.wire.traffic()
+    }
+
     /// The session as it is now.
     pub fn session(&self) -> SessionData {
         self.0.session.data()
@@ -255,14 +311,16 @@ impl Connection {
         self.0.session.changed().await
     }
 
-    /// Ends the connection: calls under way and later ones fail as closed.
+    /// Ends the connection: calls under way and later ones fail as closed. When it returns, no socket to Telegram is open any more.
     pub async fn close(&self) {
         self.0.closed.cancel();
         let pool = self.pools().current.take();
-        let Some(mut pool) = pool else { return };
-        pool.handle.quit();
-        // Its sockets close on their own when the runner stops; if it is stuck, it is ended when `pool` goes.
-        let _ = tokio::time::timeout(Duration::from_secs(2), &mut pool.runner).await;
+        if let Some(mut pool) = pool {
+            pool.handle.quit();
+            // If it is stuck, it is ended when `pool` goes.
+            let _ = tokio::time::timeout(Duration::from_secs(2), &mut pool.runner).await;
+        }
+        self.0.wire.close().await;
     }
 
     /// Completes when the connection was closed.
@@ -331,7 +389,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let error = connection_to(address).invoke(&tl::functions::updates::GetState {}).await.unwrap_err();
-        assert!(matches!(error, Error::Transient { source: Cause::Connection(_), .. }));
+        assert!(matches!(error, Error::Transient { source: Cause::NoRoute(_), .. }), "{error:?}");
     }
 
     #[tokio::test]

@@ -35,6 +35,9 @@ pub enum Error {
     /// Worth trying again later: network, time limit, Telegram's own trouble.
     #[error("{method} failed for now")]
     Transient { method: String, source: Cause },
+    /// Nothing left this process: the account is held by another node, or nobody can say that it is not.
+    #[error("nothing was sent: {why} ({method})")]
+    NotOurs { method: String, why: String },
     /// The file reference is too old: read the owning message again for a fresh one.
     #[error("the file reference in {method} has expired")]
     FileReferenceExpired { method: String },
@@ -74,6 +77,11 @@ pub enum Cause {
     /// The connection or its pool ended before the answer came.
     #[error("the connection failed")]
     Connection(#[source] InvocationError),
+    #[error("there is no way to Telegram: {0}")]
+    NoRoute(String),
+    /// None of the account's proxies works.
+    #[error("{0}")]
+    NoProxy(String),
     #[error("the connection was closed by this process")]
     Closed,
 }

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grammers_session::types::{DcOption, PeerId, PeerInfo, UpdateState, UpdatesState};
 use grammers_session::{BoxFuture, Session};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+use super::wire::Wire;
 
 /// A permanent authorisation key: 256 bytes. Whoever holds it is the account; it is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,13 +101,12 @@ impl SessionData {
 
     /// Where the home datacentre is reached; none for a number that is no datacentre's.
     pub fn home_address(&self) -> Option<SocketAddr> {
-        let option = self.option(self.home_dc)?;
-        Some(self.datacenters.get(&self.home_dc).and_then(|home| home.address).unwrap_or(SocketAddr::V4(option.ipv4)))
+        Some(self.address(&self.option(self.home_dc)?))
     }
 
-    pub(super) fn home_is_ipv6(&self) -> bool {
-        let home = self.datacenters.get(&self.home_dc);
-        matches!(home.and_then(|dc| dc.address), Some(SocketAddr::V6(_)))
+    /// The address of a datacentre that this session knows: the one that it was given, else grammers' own.
+    fn address(&self, option: &DcOption) -> SocketAddr {
+        self.datacenters.get(&option.id).and_then(|known| known.address).unwrap_or(SocketAddr::V4(option.ipv4))
     }
 
     fn option(&self, dc: i32) -> Option<DcOption> {
@@ -283,6 +284,62 @@ impl Session for LiveSession {
 
     fn set_update_state(&self, _: UpdateState) -> BoxFuture<'_, Result<(), Self::Error>> {
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The session as grammers sees it: every datacentre is at an address of the relay's, and the real ones stay apart.
+pub(super) struct Relayed {
+    pub session: Arc<LiveSession>,
+    pub wire: Arc<Wire>,
+}
+
+impl Session for Relayed {
+    type Error = HomeKeyReplaced;
+
+    fn home_dc_id(&self) -> Result<i32, Self::Error> {
+        self.session.home_dc_id()
+    }
+
+    fn set_home_dc_id(&self, dc_id: i32) -> BoxFuture<'_, Result<(), Self::Error>> {
+        self.session.set_home_dc_id(dc_id)
+    }
+
+    fn dc_option(&self, dc_id: i32) -> Result<Option<DcOption>, Self::Error> {
+        let option = self.session.dc_option(dc_id)?;
+        Ok(option.and_then(|real| {
+            let address = self.session.state().data.address(&real);
+            match self.wire.way_to(dc_id, address) {
+                Ok(listens) => Some(option_at(dc_id, listens, real.auth_key)),
+                Err(error) => {
+                    tracing::error!(%error, "no connection within this process can be made: are there too many open files?");
+                    None
+                }
+            }
+        }))
+    }
+
+    fn set_dc_option(&self, dc_option: &DcOption) -> BoxFuture<'_, Result<(), Self::Error>> {
+        let real = match self.wire.real(dc_option.id, SocketAddr::V4(dc_option.ipv4)) {
+            Some(real) => option_at(dc_option.id, real, dc_option.auth_key),
+            None => dc_option.clone(),
+        };
+        Box::pin(std::future::ready(self.session.learn(&real)))
+    }
+
+    fn peer(&self, peer: PeerId) -> BoxFuture<'_, Result<Option<PeerInfo>, Self::Error>> {
+        self.session.peer(peer)
+    }
+
+    fn cache_peer(&self, peer: PeerInfo) -> BoxFuture<'_, Result<(), Self::Error>> {
+        self.session.cache_peer(peer)
+    }
+
+    fn updates_state(&self) -> BoxFuture<'_, Result<UpdatesState, Self::Error>> {
+        self.session.updates_state()
+    }
+
+    fn set_update_state(&self, state: UpdateState) -> BoxFuture<'_, Result<(), Self::Error>> {
+        self.session.set_update_state(state)
     }
 }
 

@@ -45,7 +45,9 @@ impl Collector {
         let (enqueued, _wake) = queue::enqueue(&mut tx, &planned).await.unwrap();
         tx.commit().await.unwrap();
         let shutdown = tokio_util::sync::CancellationToken::new();
-        let worker = jobs::worker(self.pool.clone(), self.accounts.clone(), queue::WorkerConfig::new("test"));
+        let holder = Some(self.accounts.node().await.unwrap().holder());
+        let config = queue::WorkerConfig { holder, ..queue::WorkerConfig::new("test") };
+        let worker = jobs::worker(self.pool.clone(), self.accounts.clone(), config);
         let working = tokio::spawn(worker.run(shutdown.clone()));
         let begun = telekeep::clock::mark();
         let left = loop {

@@ -210,7 +210,7 @@ async fn what_an_account_may_not_see_is_told_apart_from_trouble() {
     assert!(matches!(error, Error::Inaccessible { .. }), "{error:?}");
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn an_account_that_is_lost_stops_and_is_not_asked_again(pool: PgPool) {
     let datacentre = datacentre().await;
     let folder = tempfile::tempdir().unwrap();
@@ -231,7 +231,7 @@ async fn an_account_that_is_lost_stops_and_is_not_asked_again(pool: PgPool) {
     assert_eq!(datacentre.calls("users.getUsers"), calls);
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn a_login_asks_for_code_and_password_again_until_they_are_right(pool: PgPool) {
     let datacentre = datacentre().await;
     let request = AccountRequest {
@@ -278,7 +278,7 @@ async fn a_login_asks_for_code_and_password_again_until_they_are_right(pool: PgP
     assert!(matches!(accounts.reader_of(ChatId(1)).await.unwrap_err(), telekeep::account::Error::NoReader(_)));
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn a_session_string_says_not_whose_it_is_and_telegram_does(pool: PgPool) {
     let datacentre = datacentre().await;
     let folder = tempfile::tempdir().unwrap();
@@ -305,7 +305,7 @@ async fn a_session_string_says_not_whose_it_is_and_telegram_does(pool: PgPool) {
     assert_eq!(accounts.list().await.unwrap().len(), 1);
 }
 
-#[sqlx::test(migrations = "./migrations")]
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn an_app_scans_the_code_and_a_bot_has_a_token(pool: PgPool) {
     let datacentre = datacentre().await;
     let folder = tempfile::tempdir().unwrap();

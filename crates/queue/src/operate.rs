@@ -423,6 +423,27 @@ pub async fn set_partition(conn: &mut PgConnection, id: i64, to: &PartitionSetti
     Ok(())
 }
 
+/// Lets only workers of this holder claim from a partition, which is made if need be; the rest of its settings stays.
+pub async fn set_holder(conn: &mut PgConnection, id: i64, holder: Option<&str>) -> sqlx::Result<()> {
+    sqlx::query("insert into partition (id, holder) values ($1, $2) on conflict (id) do update set holder = $2")
+        .bind(id)
+        .bind(holder)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Passes a partition from one holder to another; where somebody else has it already, it stays.
+pub async fn pass_holder(conn: &mut PgConnection, id: i64, from: &str, to: &str) -> sqlx::Result<()> {
+    sqlx::query("update partition set holder = $3 where id = $1 and holder = $2")
+        .bind(id)
+        .bind(from)
+        .bind(to)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
 /// How a partition is claimed from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, FromRow)]
 pub struct PartitionSettings {

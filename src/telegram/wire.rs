@@ -1,0 +1,275 @@
+//! The relay: each byte of an account passes here on its way between grammers and Telegram, in this process.
+//!
+//! A process can be stopped while its sockets stay open, and go on later where another one has taken its account. So the fence stands
+//! where bytes leave: grammers connects to a listener on loopback, one for each datacentre, and nothing is passed on that the [`Gate`]
+//! does not let through at that moment.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::dial::{self, DialError, Route};
+use crate::clock;
+
+/// How long a connection may take to open: a third of a call's time limit.
+const DIAL: Duration = Duration::from_secs(10);
+/// A connection on which nothing is sent is looked at this often: it closes when the gate does.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a connection that ends may take until the other side has read all of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+const BUFFER: usize = 64 * 1024;
+
+/// Whether bytes may leave, and how.
+pub trait Gate: fmt::Debug + Send + Sync {
+    /// Asked before each connection: the way that it takes, after proof that the account is this process's.
+    fn open(&self) -> BoxFuture<'_, Result<Route, Refused>>;
+    /// Asked before each write: whether bytes may leave at this moment.
+    fn is_open(&self) -> bool;
+    /// Told how each connection went: how long it took to open, or why it did not.
+    fn dialled<'a>(&'a self, route: &'a Route, outcome: Result<Duration, &'a DialError>) -> BoxFuture<'a, ()>;
+}
+
+/// The gate of an account that nobody else can have yet, as during its login: straight to Telegram.
+#[derive(Debug, Default)]
+pub struct Ungated(pub Route);
+
+impl Gate for Ungated {
+    fn open(&self) -> BoxFuture<'_, Result<Route, Refused>> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn dialled<'a>(&'a self, _: &'a Route, _: Result<Duration, &'a DialError>) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Why no byte left.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refused {
+    /// The account is not this process's, or nobody can say that it is.
+    #[error("{0}")]
+    NotOurs(String),
+    /// There is no way to Telegram.
+    #[error("{0}")]
+    NoRoute(String),
+    /// None of the account's proxies works, and it takes no other way.
+    #[error("{0}")]
+    NoProxy(String),
+}
+
+/// One account's relay.
+pub(super) struct Wire {
+    gate: Arc<dyn Gate>,
+    ways: Mutex<HashMap<i32, Way>>,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    /// Why the last connection was refused or cut, until one opens.
+    refused: Mutex<Option<Refused>>,
+    opened: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// To one datacentre.
+struct Way {
+    listens: SocketAddr,
+    leads: Arc<Mutex<SocketAddr>>,
+}
+
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Wire {
+    pub fn new(gate: Arc<dyn Gate>) -> Arc<Self> {
+        Arc::new(Self {
+            gate,
+            ways: Mutex::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            refused: Mutex::default(),
+            opened: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+        })
+    }
+
+    /// Where grammers connects to, to reach a datacentre at its real address.
+    pub fn way_to(self: &Arc<Self>, dc: i32, real: SocketAddr) -> io::Result<SocketAddr> {
+        let mut ways = lock(&self.ways);
+        if let Some(way) = ways.get(&dc) {
+            *lock(&way.leads) = real;
+            return Ok(way.listens);
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let way = Way { listens: listener.local_addr()?, leads: Arc::new(Mutex::new(real)) };
+        let (listens, leads) = (way.listens, Arc::clone(&way.leads));
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let wire = Arc::clone(self);
+        self.tasks.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    () = wire.closing.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                match accepted {
+                    Ok((client, _)) => {
+                        let (connection, to) = (Arc::clone(&wire), *lock(&leads));
+                        wire.tasks.spawn(async move { connection.carry(client, to).await });
+                    }
+                    // Out of file descriptors, as it may be for a while.
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection within this process failed");
+                        tokio::time::sleep(LOOK).await;
+                    }
+                }
+            }
+        });
+        ways.insert(dc, way);
+        Ok(listens)
+    }
+
+    /// The real address behind one of ours.
+    pub fn real(&self, dc: i32, listens: SocketAddr) -> Option<SocketAddr> {
+        lock(&self.ways).get(&dc).filter(|way| way.listens == listens).map(|way| *lock(&way.leads))
+    }
+
+    /// How many connections have been opened.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Why the last connection did not open, or was cut here.
+    pub fn refused(&self) -> Option<Refused> {
+        lock(&self.refused).clone()
+    }
+
+    /// Bytes that left and that arrived.
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+
+    /// Closes all connections soon.
+    pub fn end(&self) {
+        self.closing.cancel();
+    }
+
+    /// Closes all connections, and waits until Telegram has read what was sent, for a second at most.
+    pub async fn close(&self) {
+        self.end();
+        self.tasks.close();
+        let _ = tokio::time::timeout(FAREWELL + FAREWELL, self.tasks.wait()).await;
+    }
+
+    fn refuse(&self, why: Refused) {
+        *lock(&self.refused) = Some(why);
+    }
+
+    async fn carry(&self, client: TcpStream, to: SocketAddr) {
+        let opened = tokio::select! {
+            () = self.closing.cancelled() => return,
+            opened = self.open(to) => opened,
+        };
+        let server = match opened {
+            Ok(server) => server,
+            Err(why) => return self.refuse(why),
+        };
+        lock(&self.refused).take();
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        let _ = client.set_nodelay(true);
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let (mut from_server, mut to_server) = (from_server, to_server);
+        let shut = tokio::select! {
+            sent = self.send(from_client, &mut to_server) => !sent,
+            () = self.receive(&mut from_server, to_client) => false,
+            () = self.shuts() => true,
+            () = self.closing.cancelled() => false,
+        };
+        if shut {
+            self.refuse(Refused::NotOurs("the account's lease is over, or it goes another way now".into()));
+            // What the kernel still has of it does not leave either.
+            let _ = SockRef::from(to_server.as_ref()).set_linger(Some(Duration::ZERO));
+            return;
+        }
+        let _ = to_server.shutdown().await;
+        let mut sink = [0; 1024];
+        let rest = async { while matches!(from_server.read(&mut sink).await, Ok(1..)) {} };
+        let _ = tokio::time::timeout(FAREWELL, rest).await;
+    }
+
+    async fn open(&self, to: SocketAddr) -> Result<TcpStream, Refused> {
+        let route = self.gate.open().await?;
+        let began = clock::mark();
+        let dialled = dial::dial(&route, to, DIAL).await;
+        self.gate.dialled(&route, dialled.as_ref().map(|_| began.elapsed())).await;
+        dialled.map_err(|failed| Refused::NoRoute(crate::error::chain(&failed)))
+    }
+
+    /// Passes on what grammers sends. Answers false where the gate shut.
+    async fn send(&self, mut client: OwnedReadHalf, server: &mut OwnedWriteHalf) -> bool {
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(read @ 1..) = client.read(&mut buffer).await {
+            let mut left = &buffer[..read];
+            while !left.is_empty() {
+                if server.writable().await.is_err() {
+                    return true;
+                }
+                // As near to the write as can be: the process may have been stopped anywhere before.
+                if !self.gate.is_open() {
+                    return false;
+                }
+                match server.try_write(left) {
+                    Ok(written) => {
+                        self.sent.fetch_add(written as u64, Ordering::Relaxed);
+                        left = &left[written..];
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return true,
+                }
+            }
+        }
+        true
+    }
+
+    async fn receive(&self, server: &mut OwnedReadHalf, mut client: OwnedWriteHalf) {
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(read @ 1..) = server.read(&mut buffer).await {
+            self.received.fetch_add(read as u64, Ordering::Relaxed);
+            if client.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Completes when the gate is shut.
+    async fn shuts(&self) {
+        while self.gate.is_open() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sent, received) = self.traffic();
+        f.debug_struct("Wire").field("sent", &sent).field("received", &received).finish_non_exhaustive()
+    }
+}
