@@ -26,6 +26,8 @@ mod installed;
 mod ledger_model;
 #[path = "flow/live.rs"]
 mod live;
+#[path = "flow/nodes.rs"]
+mod nodes;
 #[path = "flow/playing.rs"]
 mod playing;
 #[path = "flow/projection.rs"]

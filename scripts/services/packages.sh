@@ -93,6 +93,8 @@ missing_packages() {
     fi
     if [ "${want_python:-no}" = yes ]; then
         find_python >/dev/null || printf '%s\n' python3 python3-venv
+        # Tests run nodes by false clocks.
+        compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
     fi
 }
 

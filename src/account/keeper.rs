@@ -68,19 +68,18 @@ impl Keeper {
         let not_mine: Vec<AccountId> = mine.iter().copied().filter(|id| all.iter().all(|it| it.account_id != id.0)).collect();
         self.give_back(accounts, &not_mine, "it is not for this node any more").await?;
 
-        let share = share(all.len(), shares.len());
         let has = mine.len() - not_mine.len();
-        let poorer = shares
-            .iter()
-            .any(|(node, count)| *node != me && usize::try_from(*count).is_ok_and(|count| count + 1 < has && count < share));
+        let others = shares.iter().filter(|(node, _)| *node != me).map(|(_, count)| usize::try_from(*count).unwrap_or(0));
+        let poorest = others.min().unwrap_or(usize::MAX);
         let surplus = mine.iter().filter(|id| all.iter().any(|it| it.account_id == id.0 && !it.pinned)).max();
-        if has > share
-            && poorer
+        if poorest.saturating_add(2) <= has
             && let Some(id) = surplus
         {
             return self.give_back(accounts, &[*id], "another node has fewer").await;
         }
-        self.take(accounts, &all, &gone, share.saturating_sub(has)).await
+        // Whoever has fewest comes first.
+        let room = if has <= poorest { share(all.len(), shares.len()).saturating_sub(has) } else { 0 };
+        self.take(accounts, &all, &gone, room).await
     }
 
     async fn take(&mut self, accounts: &Accounts, all: &[Claimable], gone: &[NodeId], room: usize) -> Result<()> {
