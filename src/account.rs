@@ -12,6 +12,7 @@ pub mod keeper;
 mod lease;
 pub mod login;
 mod permit;
+pub mod proxy;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
@@ -35,8 +36,8 @@ pub use session_string::Format;
 
 use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::lease::{self as lease_table, Holder};
+use crate::record::node::NodeId;
 use crate::record::{AccountId, ChatId};
-use crate::telegram::wire::Gate;
 use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, budget, tl};
 use lease::{Held, Leases};
 
@@ -105,6 +106,8 @@ pub enum Error {
     #[error("another process rotates the key at this moment; wait for it")]
     Rotating,
     #[error(transparent)]
+    Proxy(#[from] proxy::Error),
+    #[error(transparent)]
     NoApi(#[from] crate::config::ConfigError),
 }
 
@@ -125,6 +128,7 @@ impl Error {
             | Self::OtherStep
             | Self::ResolvesSpent { .. }
             | Self::Seal(_) => true,
+            Self::Proxy(e) => !e.passes(),
             Self::Telegram(e) => matches!(e, telegram::Error::Inaccessible { .. } | telegram::Error::Login(_)),
             Self::Database(_)
             | Self::Queue(_)
@@ -149,6 +153,7 @@ pub struct Accounts {
     pool: PgPool,
     telegram: TelegramConfig,
     key: KeySource,
+    routes: proxy::Routes,
     leases: Leases,
     open: Mutex<HashMap<AccountId, Open>>,
     /// Connections of logins under way, by label.
@@ -176,6 +181,8 @@ pub struct Rotation {
     pub sealed: usize,
     /// Accounts that no key opens: they were so before, and must be imported again.
     pub unreadable: Vec<String>,
+    /// Passwords of proxies, likewise.
+    pub proxies: proxy::Resealed,
     /// Whether the old keys are gone from their place; those of the environment are the operator's to remove.
     pub old_forgotten: bool,
 }
@@ -183,13 +190,21 @@ pub struct Rotation {
 impl Accounts {
     /// Opens nothing yet. The key file is made when the first session is sealed.
     pub fn new(pool: PgPool, telegram: TelegramConfig, key: impl Into<KeySource>) -> Self {
-        Self { pool, telegram, key: key.into(), leases: Leases::default(), open: Mutex::default(), logins: Mutex::default() }
+        let key = key.into();
+        let routes = proxy::Routes::new(pool.clone(), key.clone(), None);
+        Self { pool, telegram, key, routes, leases: Leases::default(), open: Mutex::default(), logins: Mutex::default() }
     }
 
     /// What this process is to the others.
     pub fn known_as(mut self, identity: Identity) -> Self {
+        self.routes = proxy::Routes::new(self.pool.clone(), self.key.clone(), identity.source);
         self.leases.identity = identity;
         self
+    }
+
+    /// Proxies, and which account goes which way.
+    pub fn routes(&self) -> &proxy::Routes {
+        &self.routes
     }
 
     /// The record.
@@ -211,7 +226,7 @@ impl Accounts {
             return self.store(label, session, lost).await;
         }
         self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
-        let connection = Connection::through(&self.telegram, session.clone(), self.ungated());
+        let connection = Connection::through(&self.telegram, session.clone(), self.ungated(label, session));
         let asked = connection.me().await;
         let session = connection.session();
         connection.close().await;
@@ -255,7 +270,13 @@ impl Accounts {
         let _alone = table::hold_keys(&self.pool).await?.ok_or(Error::Rotating)?;
         let mut conn = self.pool.acquire().await?;
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?.begin_rotation(&self.key)?;
-        let mut rotation = Rotation { key_id: key.id().to_owned(), sealed: 0, unreadable: Vec::new(), old_forgotten: false };
+        let mut rotation = Rotation {
+            key_id: key.id().to_owned(),
+            sealed: 0,
+            unreadable: Vec::new(),
+            proxies: proxy::seal_anew(&mut conn, &key).await?,
+            old_forgotten: false,
+        };
         for account in table::list(&mut conn).await? {
             self.lease_alone(account.id).await?;
             let sealed = reseal(&mut conn, &key, &account, &mut rotation).await;
@@ -266,6 +287,14 @@ impl Accounts {
         table::forget_logins_but(&mut conn, key.id()).await?;
         rotation.old_forgotten = key.end_rotation(&self.key)?;
         Ok(rotation)
+    }
+
+    /// Where the account's home datacentre is reached; none for a number that is no datacentre's.
+    pub async fn home_address(&self, id: AccountId) -> Result<Option<std::net::SocketAddr>> {
+        let mut conn = self.pool.acquire().await?;
+        let row = table::sealed(&mut conn, id).await?.ok_or(Error::Unknown(id))?;
+        let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
+        Ok(unseal_session(&key, &row.account.label, &row.session)?.home_address())
     }
 
     /// The account of this label.
@@ -325,14 +354,13 @@ impl Accounts {
         usable(&row.account)?;
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
         let held = self.lease(id).await?;
-        let gate = self.gate(Arc::clone(&held), self.node().await?);
-        let opened = self.connect(key, row, held, gate)?;
+        let opened = self.connect(key, row, held, self.node().await?)?;
         let connection = opened.connection.clone();
         open.insert(id, opened);
         Ok(connection)
     }
 
-    fn connect(&self, key: SealKey, row: SealedAccount, held: Arc<Held>, gate: Arc<dyn Gate>) -> Result<Open> {
+    fn connect(&self, key: SealKey, row: SealedAccount, held: Arc<Held>, node: NodeId) -> Result<Open> {
         let SealedAccount { account, session: sealed, device } = row;
         let not_understood = || Error::NotUnderstood { label: account.label.clone() };
         let session = unseal_session(&key, &account.label, &sealed)?;
@@ -345,6 +373,7 @@ impl Accounts {
         if budget::pace_is_refused(config.pace, session.pinned) {
             tracing::warn!(account.label = %account.label, "[telegram] pace is for simulated datacentres; Telegram's own pace is kept");
         }
+        let gate = self.gate(Arc::clone(&held), node, &account.label, &session);
         let connection = Connection::through(&config, session, gate);
         let sealed = Arc::new(Mutex::new(sealed));
         let saver = save_changes(self.pool.clone(), account, key, connection.clone(), Arc::clone(&sealed), held.token);

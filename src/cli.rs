@@ -14,6 +14,7 @@ pub mod key;
 pub mod node;
 pub mod open;
 pub mod output;
+pub mod proxy;
 pub mod raw;
 pub mod run;
 pub mod schema;
@@ -53,6 +54,9 @@ pub enum Command {
     /// Accounts: sign in, import, list
     #[command(subcommand)]
     Account(account::Account),
+    /// Proxies that accounts go through: add, check, list
+    #[command(subcommand)]
+    Proxy(proxy::Proxy),
     /// The key that seals sessions: rotate it
     #[command(subcommand)]
     Key(key::Key),
@@ -95,6 +99,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(c) => run::run(c, config).await,
         Command::Node(c) => node::run(c, config).await,
         Command::Account(c) => account::run(c, config).await,
+        Command::Proxy(c) => proxy::run(c, config).await,
         Command::Key(c) => key::run(c, config).await,
         Command::Chat(c) => chat::run(c, config).await,
         Command::Collect(c) => collect::run(c, config).await,

@@ -89,6 +89,8 @@ fn of_telegram(error: &telegram::Error) -> Action {
         E::PeerFlood { .. } => Action::Snooze { wait: account::PEER_FLOOD_REST },
         // This process ends its work with the account; nothing failed.
         E::NotOurs { .. } | E::Transient { source: telegram::Cause::Closed, .. } => Action::Snooze { wait: MOVES },
+        // Waiting is not failing: proxies that are down for a day must not use up a job's failures.
+        E::Transient { source: telegram::Cause::NoProxy(_), .. } => Action::Snooze { wait: account::proxy::WAIT },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
         E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
@@ -115,6 +117,8 @@ fn of_account(error: &account::Error) -> Action {
         E::JustLeft { wait, .. } => Action::Snooze { wait: *wait },
         E::LeaseOver(_) => Action::Snooze { wait: MOVES },
         E::InUse { .. } | E::Pinned { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
+        E::Proxy(e) if e.passes() => Action::Snooze { wait: account::proxy::WAIT },
+        E::Proxy(_) => Action::Hold { hint: "see `telekeep proxy list`, then release the job" },
         E::LabelTaken { .. }
         | E::NotSignedIn
         | E::NoLogin { .. }

@@ -34,6 +34,7 @@ pub mod metric;
 mod name;
 pub mod node;
 pub mod outbox;
+pub mod proxy;
 pub mod raw;
 pub mod reconcile;
 pub mod report;

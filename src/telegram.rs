@@ -1,6 +1,7 @@
 //! Telegram: the only room that names grammers.
 //!
 //! - `client`: one account's supervised [`Connection`]: a time limit on every call, the pool rebuilt when it is stuck.
+//! - `dial`: one TCP connection to Telegram, direct or through a SOCKS5 proxy.
 //! - `session`: what a connection must know between two runs, kept in RAM and offered for saving.
 //! - `error`: every way a call can fail, typed; one function maps Telegram's names.
 //! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that

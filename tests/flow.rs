@@ -32,6 +32,8 @@ mod nodes;
 mod playing;
 #[path = "flow/projection.rs"]
 mod projection;
+#[path = "flow/proxies.rs"]
+mod proxies;
 #[path = "flow/reconciling.rs"]
 mod reconciling;
 #[path = "flow/record.rs"]
@@ -40,6 +42,8 @@ mod record;
 mod series;
 #[path = "flow/series_index.rs"]
 mod series_index;
+#[path = "flow/socks.rs"]
+mod socks;
 #[path = "flow/telegram.rs"]
 mod telegram;
 #[path = "flow/triggers.rs"]

@@ -14,13 +14,14 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Accounts, Error, Result, host};
+use super::proxy::Way;
+use super::{Accounts, Error, Result, SessionData, host};
 use crate::clock;
 use crate::record::AccountId;
 use crate::record::lease::{self as table, Holder, LEASE, Taken};
 use crate::record::node::{self, NewNode, NodeId};
 use crate::telegram::dial::{DialError, Route};
-use crate::telegram::wire::{Gate, Refused, Ungated};
+use crate::telegram::wire::{Gate, Refused};
 
 /// Between two renewals: a third of the lease.
 const RENEW: Duration = Duration::from_secs(10);
@@ -266,14 +267,20 @@ impl Accounts {
         }
     }
 
-    /// The gate of a connection that is no account's yet.
-    pub(super) fn ungated(&self) -> Arc<dyn Gate> {
-        Arc::new(Ungated(Route { source: self.leases.identity.source, proxy: None }))
+    /// The gate of a connection that is no account's yet, but has the label of one: it goes the same way.
+    pub(super) fn ungated(&self, label: &str, session: &SessionData) -> Arc<dyn Gate> {
+        Arc::new(self.way(label, session))
+    }
+
+    fn way(&self, label: &str, session: &SessionData) -> Way {
+        // Where no address of its home is known, none can be connected to.
+        let home = session.home_address().unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into());
+        Way::new(self.routes.clone(), label, home)
     }
 
     /// The gate of an account's relay.
-    pub(super) fn gate(&self, held: Arc<Held>, node: NodeId) -> Arc<dyn Gate> {
-        Arc::new(LeaseGate { pool: self.pool.clone(), node, held, source: self.leases.identity.source })
+    pub(super) fn gate(&self, held: Arc<Held>, node: NodeId, label: &str, session: &SessionData) -> Arc<dyn Gate> {
+        Arc::new(LeaseGate { pool: self.pool.clone(), node, held, way: self.way(label, session) })
     }
 }
 
@@ -341,7 +348,7 @@ struct LeaseGate {
     pool: PgPool,
     node: NodeId,
     held: Arc<Held>,
-    source: Option<IpAddr>,
+    way: Way,
 }
 
 impl fmt::Debug for LeaseGate {
@@ -381,17 +388,19 @@ impl LeaseGate {
 impl Gate for LeaseGate {
     fn open(&self) -> BoxFuture<'_, std::result::Result<Route, Refused>> {
         Box::pin(async {
+            let route = self.way.open().await?;
+            // The last thing before the connection: a proxy may have taken its time.
             self.prove().await?;
-            Ok(Route { source: self.source, proxy: None })
+            Ok(route)
         })
     }
 
     fn is_open(&self) -> bool {
-        unfenced() || self.held.is_open()
+        (unfenced() || self.held.is_open()) && self.way.is_open()
     }
 
-    fn dialled<'a>(&'a self, _: &'a Route, _: std::result::Result<Duration, &'a DialError>) -> BoxFuture<'a, ()> {
-        Box::pin(std::future::ready(()))
+    fn dialled<'a>(&'a self, route: &'a Route, outcome: std::result::Result<Duration, &'a DialError>) -> BoxFuture<'a, ()> {
+        self.way.dialled(route, outcome)
     }
 }
 

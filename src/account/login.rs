@@ -81,7 +81,7 @@ impl Accounts {
         if let Some(old) = self.logins.lock().await.remove(label) {
             old.close().await;
         }
-        let connection = Connection::through(&self.telegram, start, self.ungated());
+        let connection = Connection::through(&self.telegram, start.clone(), self.ungated(label, &start));
         self.logins.lock().await.insert(label.to_owned(), connection.clone());
         match how {
             How::Phone(phone) => {
@@ -160,8 +160,10 @@ impl Accounts {
         let kept: UnderWay = serde_json::from_slice(&key.unseal(&bound(label), &sealed)?)
             .map_err(|_| Error::NotUnderstood { label: label.to_owned() })?;
         let mut logins = self.logins.lock().await;
-        let connection =
-            logins.entry(label.to_owned()).or_insert_with(|| Connection::through(&self.telegram, kept.session, self.ungated()));
+        let connection = logins.entry(label.to_owned()).or_insert_with(|| {
+            let gate = self.ungated(label, &kept.session);
+            Connection::through(&self.telegram, kept.session, gate)
+        });
         Ok((connection.clone(), kept.stage))
     }
 

@@ -33,7 +33,7 @@ pub enum LostKey {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the key file {} is missing, but {sealed} account(s) are sealed with it: restore it from your backup, or start a \
+        "the key file {} is missing, but {sealed} account(s) and proxies are sealed with it: restore it from your backup, or start a \
          new key with --new-key and sign in or import every account again",
         path.display()
     )]

@@ -28,6 +28,12 @@ pub enum Account {
     Export(Export),
     /// End an account's session at Telegram
     Logout { label: String },
+    /// Send an account through a proxy, or through one of the pool, and never without it; or straight. Says which way it goes
+    Proxy {
+        label: String,
+        /// The name of a proxy, `pool`, or `none`
+        to: Option<String>,
+    },
     /// Let only nodes of these names have an account; none: any
     Pin { label: String, nodes: Vec<String> },
     /// Accounts and their state
@@ -160,6 +166,7 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
                 None => return mistake("this session has no such form: it is not signed in, or its server is not Telegram's"),
             }
         }
+        Account::Proxy { label, to } => super::proxy::bind(&config, &label, to.as_deref()).await?,
         Account::Logout { label } => {
             let pool = open::record(&config).await?;
             let accounts = open::accounts(&config, &pool)?;

@@ -43,6 +43,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
             )
             || e.is::<account::session_file::Error>()
             || e.is::<account::session_string::Error>()
+            || e.downcast_ref::<account::proxy::Error>().is_some_and(|e| !e.passes())
             || matches!(e.downcast_ref(), Some(QueueError::Arrow { .. } | QueueError::NoJob { .. } | QueueError::Priority { .. }))
             || e.downcast_ref::<account::Error>().is_some_and(account::Error::is_mistake)
     });

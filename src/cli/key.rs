@@ -9,7 +9,7 @@ use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub enum Key {
-    /// Seal all sessions with a new key; an interrupted rotation is finished
+    /// Seal all sessions and proxy passwords with a new key; an interrupted rotation is finished
     ///
     /// The key file then holds the new key alone: copy it to every node, and to your backup. Where the key comes from TELEKEEP_KEY,
     /// put the new one and a comma before the old first. No process may use an account meanwhile.
@@ -28,6 +28,12 @@ pub async fn run(command: Key, config: Config) -> anyhow::Result<ExitCode> {
     }
     for label in &rotation.unreadable {
         output::line(&format!("account {label} is sealed with a key that is not here: import it again"));
+    }
+    if rotation.proxies.sealed > 0 {
+        output::line(&format!("{} passwords of proxies are sealed anew", rotation.proxies.sealed));
+    }
+    for name in &rotation.proxies.unreadable {
+        output::line(&format!("the password of proxy {name} is sealed with a key that is not here: remove it, and add it again"));
     }
     Ok(ExitCode::SUCCESS)
 }

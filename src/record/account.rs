@@ -188,9 +188,11 @@ pub async fn sealed(conn: &mut PgConnection, account: AccountId) -> sqlx::Result
     .transpose()
 }
 
-/// How many sessions are sealed: with none, a key may be made.
+/// How many sessions and proxy passwords are sealed: with none, a key may be made.
 pub async fn sealed_count(conn: &mut PgConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("select count(*) from account").fetch_one(conn).await
+    sqlx::query_scalar("select (select count(*) from account) + (select count(*) from proxy where password is not null)")
+        .fetch_one(conn)
+        .await
 }
 
 /// Sets an account's state with its reason. A lost account stays lost until it is renewed.
@@ -389,4 +391,9 @@ pub async fn hold_keys(pool: &sqlx::PgPool) -> sqlx::Result<Option<PgConnection>
     let held: bool =
         sqlx::query_scalar("select pg_try_advisory_lock(hashtextextended('telekeep keys', 0))").fetch_one(&mut conn).await?;
     Ok(held.then_some(conn))
+}
+
+/// Keeps a change of keys from beginning until this transaction ends; false where one is under way.
+pub async fn share_keys(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select pg_try_advisory_xact_lock_shared(hashtextextended('telekeep keys', 0))").fetch_one(conn).await
 }

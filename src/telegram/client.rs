@@ -198,6 +198,9 @@ impl Connection {
             (Error::Transient { method, .. }, Some(Refused::NoRoute(why))) => {
                 Err(Error::Transient { method, source: Cause::NoRoute(why) })
             }
+            (Error::Transient { method, .. }, Some(Refused::NoProxy(why))) => {
+                Err(Error::Transient { method, source: Cause::NoProxy(why) })
+            }
             (error, _) => Err(error),
         }
     }

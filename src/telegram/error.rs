@@ -79,6 +79,9 @@ pub enum Cause {
     Connection(#[source] InvocationError),
     #[error("there is no way to Telegram: {0}")]
     NoRoute(String),
+    /// None of the account's proxies works.
+    #[error("{0}")]
+    NoProxy(String),
     #[error("the connection was closed by this process")]
     Closed,
 }

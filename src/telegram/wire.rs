@@ -72,6 +72,9 @@ pub enum Refused {
     /// There is no way to Telegram.
     #[error("{0}")]
     NoRoute(String),
+    /// None of the account's proxies works, and it takes no other way.
+    #[error("{0}")]
+    NoProxy(String),
 }
 
 /// One account's relay.
@@ -206,7 +209,7 @@ impl Wire {
             () = self.closing.cancelled() => false,
         };
         if shut {
-            self.refuse(Refused::NotOurs("the account's lease is over".into()));
+            self.refuse(Refused::NotOurs("the account's lease is over, or it goes another way now".into()));
             // What the kernel still has of it does not leave either.
             let _ = SockRef::from(to_server.as_ref()).set_linger(Some(Duration::ZERO));
             return;

@@ -145,7 +145,7 @@ async fn chats_sessions_and_keys(pool: PgPool) {
     assert!(Path::new(&key).exists());
     std::fs::remove_file(key).unwrap();
     assert_snapshot!(somebody.is_told(&["account", "import", "anna.json", "--label", "anna"], &[]).await, @r#"
-    error: the key file telekeep.key is missing, but 1 account(s) are sealed with it: restore it from your backup, or start a new key with --new-key and sign in or import every account again
+    error: the key file telekeep.key is missing, but 1 account(s) and proxies are sealed with it: restore it from your backup, or start a new key with --new-key and sign in or import every account again
     exit 2
     "#);
 }

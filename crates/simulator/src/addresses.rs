@@ -1,6 +1,6 @@
-//! From where keys are used: a key that speaks from two addresses in turn is a stolen or copied one.
+//! From where connections come and keys are used: a key that speaks from two addresses in turn is a stolen or copied one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,9 +12,12 @@ const IN_TURN: Duration = Duration::from_secs(60);
 const ADDRESSES_OF_A_KEY: usize = 16;
 const KEYS: usize = 20_000;
 
-/// The addresses that keys were lately heard from.
+/// The addresses that keys were lately heard from, and how many connections each of them opened.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses(Mutex<HashMap<i64, Heard>>);
+pub(crate) struct Addresses {
+    keys: Mutex<HashMap<i64, Heard>>,
+    connections: Mutex<BTreeMap<IpAddr, u64>>,
+}
 
 #[derive(Debug)]
 struct Heard {
@@ -24,10 +27,20 @@ struct Heard {
 }
 
 impl Addresses {
+    /// Counts a connection.
+    pub(crate) fn connected(&self, from: IpAddr) {
+        *self.connections.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(from).or_default() += 1;
+    }
+
+    /// How many connections each address has opened so far.
+    pub(crate) fn connections(&self) -> BTreeMap<IpAddr, u64> {
+        self.connections.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
     /// Notes a packet; whether the key was at this address, then at another, and is here again
     /// (AUTH_KEY_DUPLICATED, <https://core.telegram.org/api/errors#406-not-acceptable>).
     pub(crate) fn alternate(&self, key_id: i64, from: IpAddr) -> bool {
-        let mut heard = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut heard = self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if heard.len() >= KEYS && !heard.contains_key(&key_id) {
             heard.clear();
         }

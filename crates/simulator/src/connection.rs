@@ -43,6 +43,7 @@ const GARBAGE: usize = 256;
 
 /// Serves one connection to one datacentre until either side closes it.
 pub(crate) async fn serve(stream: TcpStream, from: IpAddr, dc: i32, datacentre: Arc<Datacentre>) {
+    datacentre.sources.connected(from);
     let cut = datacentre.cut_signal();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(error = %error, "TCP_NODELAY cannot be set");

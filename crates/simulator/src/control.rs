@@ -6,6 +6,8 @@ mod accounts;
 mod events;
 mod media;
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,6 +84,7 @@ pub(crate) async fn serve(listener: TcpListener, datacentre: Arc<Datacentre>) {
         .route("/chats", get(chats))
         .route("/truth/{chat}", get(truth))
         .route("/calls", get(calls))
+        .route("/connections", get(connections))
         .route("/code/{phone}", get(code))
         .route("/flood", post(flood))
         .route("/faults", get(faults).post(fail).delete(heal))
@@ -162,6 +165,10 @@ fn truth_piece(datacentre: &Datacentre, chat: i64, from: i32) -> Option<(String,
     let next = ids.last()?.checked_add(1)?;
     let told = ids.into_iter().filter_map(|id| crate::world::Truth::of(chat.id, &chat.message(id)?));
     Some((lines(told), next))
+}
+
+async fn connections(State(datacentre): Shared) -> Json<BTreeMap<IpAddr, u64>> {
+    Json(datacentre.sources.connections())
 }
 
 async fn calls(State(datacentre): Shared) -> Json<CallCounts> {

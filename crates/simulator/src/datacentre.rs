@@ -46,7 +46,7 @@ pub(crate) struct Datacentre {
     pub(crate) address: SocketAddr,
     /// The address of each datacentre.
     pub(crate) addresses: BTreeMap<i32, SocketAddr>,
-    sources: Addresses,
+    pub(crate) sources: Addresses,
     pub(crate) pushes: Pushes,
     pub(crate) mailboxes: Mailboxes,
     /// Held while an event happens and is told, so that pushes keep the order of events.

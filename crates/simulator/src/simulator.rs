@@ -1,7 +1,7 @@
 //! The running server: what tests hold in their hands, and the binary serves.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -220,6 +220,11 @@ impl Simulator {
     /// What [`Simulator::count_told`] has counted, by chat and the world's id.
     pub fn told(&self) -> Told {
         self.datacentre.calls.told_so_far()
+    }
+
+    /// How many connections were opened so far, by the address that they came from.
+    pub fn connections(&self) -> BTreeMap<IpAddr, u64> {
+        self.datacentre.sources.connections()
     }
 
     /// What exists in a chat now, oldest first.

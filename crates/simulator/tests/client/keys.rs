@@ -200,6 +200,8 @@ async fn a_key_that_speaks_from_two_places_in_turn_is_dead() {
     assert_eq!(places[1].call(&GET_STATE).await.unwrap_err(), "406 AUTH_KEY_DUPLICATED");
     assert_eq!(places[1].call(&GET_CONFIG).await.unwrap_err(), "406 AUTH_KEY_DUPLICATED");
     assert_eq!(simulator.account("keeper").expect("an account").user_id, None);
+    let came = [2, 3].map(|last| (std::net::IpAddr::from([127, 0, 0, last]), 1));
+    assert_eq!(simulator.connections(), came.into(), "each connection is counted where it came from");
 }
 
 #[tokio::test(flavor = "multi_thread")]
