@@ -85,6 +85,8 @@ fn of_telegram(error: &telegram::Error) -> Action {
         }
         E::PeerFlood { .. } => Action::Snooze { wait: account::PEER_FLOOD_REST },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
+        // Closed by this process, because the account was stopped or changed: the next start is told why.
+        E::Transient { source: telegram::Cause::Closed, .. } => Action::Snooze { wait: Duration::from_secs(1) },
         E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
@@ -109,6 +111,7 @@ fn of_account(error: &account::Error) -> Action {
         }
         E::InUse { .. } | E::Rotating => Action::Snooze { wait: Duration::from_secs(10) },
         E::LabelTaken { .. }
+        | E::Stays { .. }
         | E::NotSignedIn
         | E::NoLogin { .. }
         | E::OtherStep

@@ -59,7 +59,15 @@ pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToke
         match accounts.list().await {
             Ok(all) => {
                 database_away = false;
-                for account in all.into_iter().filter(|account| account.state == AccountState::Active) {
+                for account in all {
+                    if !matches!(account.state, AccountState::Active | AccountState::Limited) {
+                        // Held or lost by another process' word too: its connection goes, and nothing asks again.
+                        if let Some(stream) = streams.remove(&account.id) {
+                            stream.abort();
+                            accounts.close_one(account.id).await;
+                        }
+                        continue;
+                    }
                     if streams.get(&account.id).is_none_or(tokio::task::AbortHandle::is_finished) {
                         let id = account.id;
                         let stream = keep(accounts.clone(), account, pace.clone(), shutdown.clone());
@@ -96,6 +104,12 @@ async fn keep(accounts: Arc<Accounts>, account: Account, pace: Pace, shutdown: C
             Ended::Telegram(failed) | Ended::Account(Error::Telegram(failed)) => {
                 if let Err(error) = accounts.learn(account.id, failed).await {
                     tracing::warn!(account.label = %account.label, %error, "what the failure says of the account is not recorded");
+                }
+                if matches!(
+                    failed,
+                    telegram::Error::AccountLost { .. } | telegram::Error::KeyDuplicated | telegram::Error::KeyRefused
+                ) {
+                    return;
                 }
                 failed.wait().unwrap_or(pause).max(pause)
             }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Ears, Hearing};
-use super::session::{LiveSession, SessionData};
+use super::session::{LiveSession, Phone, SessionData};
 use super::{Cause, Error, Result, flood};
 
 /// How long one call may take, unless configured otherwise. Telegram answers history within a second or two.
@@ -28,7 +28,7 @@ const PASSED_ON: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 
 /// What stays the same for an account's life: how it presents itself to Telegram.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Device {
     pub model: String,
     pub system_version: String,
@@ -227,8 +227,8 @@ impl Connection {
         self.0.session.set_home_dc(dc);
     }
 
-    pub(crate) fn signed_in_as(&self, user_id: i64) {
-        self.0.session.set_user(user_id);
+    pub(crate) fn signed_in_as(&self, user_id: i64, phone: Option<Phone>) {
+        self.0.session.set_user(user_id, phone);
     }
 
     /// Completes when somebody has scanned the QR code of a login.
@@ -243,6 +243,11 @@ impl Connection {
 
     pub(super) fn config(&self) -> &TelegramConfig {
         &self.0.config
+    }
+
+    /// How the account presents itself to Telegram.
+    pub fn device(&self) -> Device {
+        self.0.config.device.clone()
     }
 
     /// The session as it is now.

@@ -108,7 +108,7 @@ pub use fence::{fence, progress};
 pub use finished::{Finished, remove_finished, take_finished};
 pub use job::{Job, State, Token};
 pub use operate::{
-    Attempt, Filter, JobRow, PartitionSettings, WorkerRow, attempts, cancel, counts, list, partition, pause, pause_kind,
+    Attempt, Filter, JobRow, PartitionSettings, WorkerRow, attempts, cancel, counts, hand_over, list, partition, pause, pause_kind,
     paused_kinds, release, relocate, reprioritise, rest, resume, resume_kind, retry, set_partition, show, workers,
 };
 pub use outcome::{Outcome, Policy, Retry};
