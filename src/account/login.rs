@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Accounts, Error, LostKey, Result, table};
-use crate::telegram::{CodeSent, Connection, Device, QrStep, SessionData, SignIn};
+use crate::telegram::{self, CodeSent, Connection, Device, LoginRefusal, QrStep, SessionData, SignIn};
 
 /// A QR code is good for half a minute: <https://core.telegram.org/api/qr-login>
 const GOOD: Duration = Duration::from_secs(28);
@@ -119,10 +119,13 @@ impl Accounts {
         }
     }
 
-    /// Asks for another code, by the next way that Telegram has: an SMS, a call.
+    /// Asks for another code, by the next way that Telegram has: an SMS, a call. One that has expired is sent anew.
     pub async fn resend_code(&self, label: &str) -> Result<Step> {
         let (connection, Stage::Code(sent)) = self.resume(label).await? else { return Err(Error::OtherStep) };
-        let sent = connection.resend_code(&sent).await?;
+        let sent = match connection.resend_code(&sent).await {
+            Err(telegram::Error::Login(LoginRefusal::CodeExpired)) => connection.send_code_again(&sent).await?,
+            sent => sent?,
+        };
         self.keep(label, &connection, Stage::Code(sent)).await
     }
 

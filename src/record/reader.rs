@@ -39,7 +39,7 @@ pub async fn reader_of(
             and (w.reader_id = a.id or c.readable or p.peer_id is not null)
             and ($7 or w.reader_id is null or w.reader_id = a.id)
           order by rest.limited, a.id is not distinct from $2 desc, w.reader_id is not distinct from a.id desc, rest.flooded,
-            $7 and p.access_hash is null, coalesce(c.readable, false) desc, coalesce(c.visible_from, 1),
+            coalesce(c.readable, false) desc, $7 and p.access_hash is null, coalesce(c.visible_from, 1),
             coalesce(b.tokens + $6 * extract(epoch from now() - b.updated_at)::float8, $5) < 1, load.chats, a.id
           limit 1",
     )

@@ -106,6 +106,11 @@ impl Connection {
         sent_code(&sent.phone, "auth.resendCode", self.invoke(&request).await?)
     }
 
+    /// Begins again with the phone of a code that has expired.
+    pub async fn send_code_again(&self, expired: &CodeSent) -> Result<CodeSent> {
+        self.send_code(&expired.phone).await
+    }
+
     /// Asks Telegram to send a code to this phone. Moves the session to the datacentre where the number belongs.
     pub async fn send_code(&self, phone: &str) -> Result<CodeSent> {
         let config = self.config();
