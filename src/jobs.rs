@@ -225,7 +225,7 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
     }
     Ok(match action {
         Action::Snooze { wait } => Outcome::Snooze { until: wait, reason: text.into() },
-        Action::AccountStopped => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
+        Action::AccountStopped => return without_reader(cx, Some(chat), &Action::AccountStopped, text).await,
         // An answer, not a failure: it stands in the ledger.
         Action::Inaccessible { .. } => Outcome::Done,
         Action::Hold { hint } => Outcome::Hold { error: text.into(), hint: hint.into() },

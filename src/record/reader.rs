@@ -121,27 +121,49 @@ pub struct Misplaced {
     pub partition: i64,
 }
 
-/// Jobs of channels that wait in the partition of an account that cannot do them now; at most so many.
+/// Jobs of channels that wait in the partition of an account that cannot do them now, and that another one can; at most so many.
 pub async fn misplaced(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Misplaced>> {
+    let away: Vec<(i64, bool)> = sqlx::query_as(
+        "select a.id, a.state <> 'active'
+                or exists (select from account_rest r where r.account_id = a.id and r.method = $1 and r.until > now()) as wholly
+           from account a
+          where a.state <> 'active'
+             or exists (select from account_rest r where r.account_id = a.id and r.method = $1 and r.until > now())
+             or exists (select from coverage_access c where c.account_id = a.id and not c.readable)",
+    )
+    .bind(ALL_METHODS)
+    .fetch_all(&mut *conn)
+    .await?;
+    if away.is_empty() {
+        return Ok(Vec::new());
+    }
+    // A state at a time: each has an index of its own, and what has ended is not looked at.
     let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
         "with away as (
-             select a.id, true as wholly from account a
-              where a.state <> 'active'
-                 or exists (select from account_rest r where r.account_id = a.id and r.method = $2 and r.until > now())
-             union
-             select account_id, false from coverage_access where not readable
+             select * from unnest($2::bigint[], $3::bool[]) as a (id, wholly)
          ), waiting as (
-             select j.id, j.partition, case when jsonb_typeof(j.payload->'chat') = 'number' then (j.payload->>'chat')::numeric::bigint end as chat
-               from job j where j.partition in (select id from away) and j.state in ('scheduled', 'available', 'held')
+             select id, partition, payload from job where state = 'available' and partition = any($2)
+             union all select id, partition, payload from job where state = 'scheduled' and partition = any($2)
+             union all select id, partition, payload from job where state = 'held' and partition = any($2)
+         ), of_chat as (
+             select id, partition, case when jsonb_typeof(payload->'chat') = 'number' then (payload->>'chat')::numeric end as chat
+               from waiting
          )
-         select j.id, j.chat, j.partition from waiting j
-          where j.chat < -1000000000000
-            and (exists (select from away where away.id = j.partition and wholly)
-                 or exists (select from coverage_access c where c.account_id = j.partition and c.chat_id = j.chat and not c.readable))
+         select j.id, j.chat::bigint, j.partition from of_chat j join away on away.id = j.partition
+          where j.chat < -1000000000000 and j.chat > -9000000000000000000
+            and (wholly or exists (
+                select from coverage_access c where c.account_id = j.partition and c.chat_id = j.chat and not c.readable))
+            and exists (
+                select from account o
+                  left join coverage_access c on c.account_id = o.id and c.chat_id = j.chat
+                  left join account_peer p on p.account_id = o.id and p.peer_id = j.chat
+                 where o.id <> j.partition and o.state = 'active' and coalesce(c.readable, true)
+                   and (c.readable or p.peer_id is not null))
           order by j.id limit $1",
     )
     .bind(limit)
-    .bind(ALL_METHODS)
+    .bind(away.iter().map(|(id, _)| *id).collect::<Vec<_>>())
+    .bind(away.iter().map(|(_, wholly)| *wholly).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|(job, chat, partition)| Misplaced { job, chat: ChatId(chat), partition }).collect())
