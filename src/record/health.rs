@@ -1,5 +1,7 @@
 //! How accounts fare: state and rests with their reasons, what is left of their budgets, which chats they read and can read.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -78,32 +80,37 @@ pub struct Health {
 /// All accounts and how they fare, oldest first; or one.
 pub async fn list(conn: &mut PgConnection, account: Option<AccountId>) -> sqlx::Result<Vec<Health>> {
     let accounts = super::account::list(conn).await?.into_iter().filter(|one| account.is_none_or(|id| id == one.id));
-    let more: Vec<(i64, bool, Json<Vec<Rest>>, i64, i64)> = sqlx::query_as(
+    let more: Vec<More> = sqlx::query_as(
         "select a.id, a.needs_login,
                 coalesce((select jsonb_agg(jsonb_build_object('method', r.method, 'until', r.until, 'reason', r.reason)
                                            order by r.method <> $2, r.until desc, r.method)
-                    from account_rest r where r.account_id = a.id and r.until > now()), '[]'),
-                (select count(*) from watch w where w.reader_id = a.id),
+                    from account_rest r where r.account_id = a.id and r.until > now()), '[]') as rests,
+                (select count(*) from watch w where w.reader_id = a.id) as reads,
                 (select count(*) from watch w
                     left join coverage_access c on c.chat_id = w.chat_id and c.account_id = a.id
                     left join account_peer p on p.peer_id = w.chat_id and p.account_id = a.id
-                    where coalesce(c.readable, p.peer_id is not null))
+                    where coalesce(c.readable, p.peer_id is not null)) as can_read
            from account a where $1::bigint is null or a.id = $1",
     )
     .bind(account.map(|id| id.0))
     .bind(ALL_METHODS)
     .fetch_all(conn)
     .await?;
-    let mut more: std::collections::BTreeMap<i64, _> = more.into_iter().map(|row| (row.0, row)).collect();
-    Ok(accounts
-        .filter_map(|one| {
-            let (_, needs_login, Json(rests), reads, can_read) = more.remove(&one.id.0)?;
-            Some(health(one, needs_login, rests, reads, can_read))
-        })
-        .collect())
+    let mut more: BTreeMap<i64, More> = more.into_iter().map(|row| (row.id, row)).collect();
+    Ok(accounts.filter_map(|one| more.remove(&one.id.0).map(|more| health(one, more))).collect())
 }
 
-fn health(account: Account, needs_login: bool, rests: Vec<Rest>, reads: i64, can_read: i64) -> Health {
+#[derive(sqlx::FromRow)]
+struct More {
+    id: i64,
+    needs_login: bool,
+    rests: Json<Vec<Rest>>,
+    reads: i64,
+    can_read: i64,
+}
+
+fn health(account: Account, more: More) -> Health {
+    let More { needs_login, rests: Json(rests), reads, can_read, .. } = more;
     let Account { id, label, user_id, state, mut state_reason, state_at, created_at } = account;
     let (fares, rest) = match state {
         AccountState::Held => (Fares::Held, None),

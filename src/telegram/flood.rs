@@ -117,6 +117,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_shares_the_connection_is_refused_during_a_long_wait() {
+        let rests = Rests::default();
+        let flood = || Error::Flood { method: "messages.getHistory".into(), wait: Duration::from_secs(60) };
+        sleep_short(&rests, "messages.getHistory", || async { Err::<(), _>(flood()) }).await.unwrap_err();
+        let again = sleep_short(&rests, "messages.getHistory", || async { panic!("was called") as Result<()> }).await.unwrap_err();
+        assert!(again.wait().unwrap() > Duration::from_secs(58), "{again}");
+        sleep_short(&rests, "users.getUsers", || async { Ok(()) }).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn short_waits_without_end_are_not_slept_for_ever() {
         let (calls, answer) = refused(99, 0).await;
         assert!(answer.is_err());

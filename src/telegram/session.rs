@@ -363,4 +363,18 @@ mod tests {
         assert!(!format!("{data:?}").contains("07"));
         assert!(format!("{data:?}").contains("hidden"));
     }
+
+    #[test]
+    fn a_phone_is_kept_and_not_printed_and_a_session_without_one_stays_readable() {
+        let session = pinned();
+        let before = serde_json::to_string(&session.data()).unwrap();
+        assert!(!before.contains("phone"));
+        assert_eq!(serde_json::from_str::<SessionData>(&before).unwrap().phone, None);
+        session.set_user(1, Some(Phone("99966123456".into())));
+        session.set_user(1, None);
+        let data = session.data();
+        assert_eq!(data.phone, Some(Phone("99966123456".into())), "what is not told erases nothing");
+        assert!(!format!("{data:?}").contains("99966"));
+        assert_eq!(serde_json::from_str::<SessionData>(&serde_json::to_string(&data).unwrap()).unwrap(), data);
+    }
 }

@@ -1,7 +1,7 @@
 //! How accounts fare: the lost and the limited are out of the way at once, the others go on as before, and nobody comes before its time.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::PgPool;
@@ -91,7 +91,7 @@ async fn ten_accounts_of_which_three_fall_and_all_are_flooded(pool: PgPool) {
     datacentre.set_standing(banned, Standing::Banned).unwrap();
     let refused = Fault { account: Some(limited.clone()), ..Fault::error(400, "PEER_FLOOD").of(HISTORY).times(1) };
     datacentre.fail(refused);
-    let began = Instant::now();
+    let began = telekeep::clock::mark();
     until("who is lost to be out of the way", || async {
         state(&pool, revoked).await.0 == "lost" && state(&pool, banned).await.0 == "lost"
     })
@@ -118,7 +118,12 @@ async fn ten_accounts_of_which_three_fall_and_all_are_flooded(pool: PgPool) {
     assert!(told[limited]["until"].is_string() && told[limited]["state_reason"].as_str().unwrap().contains("PEER_FLOOD"));
     assert_eq!(told[&names[9]]["state"], "active");
 
-    // A storm: whoever asks next is told to wait, twice each, because two jobs of an account may ask at once.
+    let shown: Value = serde_json::from_str(&telekeep.does(&["account", "show", &names[9], "--json"])).unwrap();
+    let budget = shown["budgets"].as_array().unwrap().iter().find(|budget| budget["method"] == HISTORY).unwrap();
+    assert_eq!((&budget["capacity"], &budget["per_second"]), (&4.0.into(), &0.75.into()));
+    assert!(budget["left"].as_f64().unwrap() < 2.0, "{budget}");
+
+    // A storm: whoever asks next is told to wait.
     for name in &names {
         let wait = Fault::error(420, &format!("FLOOD_WAIT_{FLOOD_SECONDS}")).of(HISTORY).times(1);
         datacentre.fail(Fault { account: Some(name.clone()), ..wait });
