@@ -156,7 +156,8 @@ async fn ten_accounts_of_which_three_fall_and_all_are_flooded(pool: PgPool) {
     assert_eq!((failures, held, misplaced), (0, 0, 0), "failures burned, jobs held, jobs left where nobody does them");
     let reader: String =
         sqlx::query_scalar("select a.label from watch w join account a on a.id = w.reader_id").fetch_one(&pool).await.unwrap();
-    assert!(others.contains(&reader), "{reader} reads the chat");
+    // Whoever took it over may have been limited later: that is no reason to give a chat away.
+    assert!(![revoked, banned].contains(&&reader), "{reader} reads the chat");
     let log = std::fs::read_to_string(telekeep.path("log")).unwrap();
     assert_eq!(log.matches("the account is stopped").count(), 2, "told once each:\n{log}");
 }
