@@ -7,12 +7,14 @@
 
 pub mod audit;
 pub mod find;
+pub mod health;
 mod host;
 pub mod keeper;
 mod lease;
 pub mod login;
 mod permit;
 pub mod proxy;
+pub mod reader;
 pub mod seal;
 pub mod session_file;
 pub mod session_string;
@@ -28,6 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 pub use crate::record::Peer;
 pub use crate::record::account::{Account, AccountState, Reader};
+pub use health::Shown;
 pub use lease::Identity;
 pub use login::{How, Step};
 pub use seal::{KeySource, LostKey, SealKey};
@@ -38,7 +41,7 @@ use crate::record::account::{self as table, Sealed, SealedAccount};
 use crate::record::lease::{self as lease_table, Holder};
 use crate::record::node::NodeId;
 use crate::record::{AccountId, ChatId};
-use crate::telegram::{self, Connection, Device, SessionData, TelegramConfig, budget, tl};
+use crate::telegram::{self, Connection, Device, Phone, SessionData, TelegramConfig, budget, tl};
 use lease::{Held, Leases};
 
 /// How long an account rests after PEER_FLOOD, for which Telegram names no time. A day, because that limit is a warning.
@@ -103,6 +106,9 @@ pub enum Error {
     /// What was about to be written is not this process's to write any more.
     #[error("account {} was taken over by another node", .0.0)]
     LeaseOver(AccountId),
+    /// Neither held nor released by a word.
+    #[error("account {label} stays {state}{}; {}", because(reason.as_deref()), remedy(state, *needs_login, label))]
+    Stays { label: String, state: &'static str, needs_login: bool, reason: Option<String> },
     #[error("another process rotates the key at this moment; wait for it")]
     Rotating,
     #[error(transparent)]
@@ -123,6 +129,7 @@ impl Error {
             | Self::InUse { .. }
             | Self::Pinned { .. }
             | Self::JustLeft { .. }
+            | Self::Stays { .. }
             | Self::Rotating
             | Self::NoLogin { .. }
             | Self::OtherStep
@@ -146,6 +153,17 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 fn because(reason: Option<&str>) -> String {
     reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+fn remedy(state: &str, needs_login: bool, label: &str) -> String {
+    match state {
+        "lost" => format!("sign in again (`telekeep account login --label {label}`) or import a session of it"),
+        "held" if needs_login => {
+            format!("Telegram destroyed its key: it needs a new login (`telekeep account login --label {label}`)")
+        }
+        "held" => "it is held already".into(),
+        _ => "it is not held".into(),
+    }
 }
 
 /// The accounts of this process.
@@ -222,16 +240,18 @@ impl Accounts {
     ///
     /// Where the session does not say whose it is, Telegram is asked; a session that Telegram refuses is not kept.
     pub async fn import(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
+        let config = self.presenting(label).await?;
         if session.user_id.is_some() {
-            return self.store(label, session, lost).await;
+            return self.store(label, session, &config.device, lost).await;
         }
         self.seal_key(&mut *self.pool.acquire().await?, lost).await?;
-        let connection = Connection::through(&self.telegram, session.clone(), self.ungated(label, session));
+        let connection = Connection::through(&config, session.clone(), self.ungated(label, session));
         let asked = connection.me().await;
         let session = connection.session();
         connection.close().await;
-        let session = SessionData { user_id: Some(asked?.id), ..session };
-        self.store(label, &session, lost).await
+        let me = asked?;
+        let session = SessionData { user_id: Some(me.id), phone: me.phone.map(Phone), ..session };
+        self.store(label, &session, &config.device, lost).await
     }
 
     /// The account's authorisation in another client's form; none where that form has no place for it. Fails while a process
@@ -261,7 +281,8 @@ impl Accounts {
         }
         self.give_back(id).await?;
         let reason = Some("logged out with `telekeep account logout`");
-        Ok(table::set_state(&mut *self.pool.acquire().await?, id, AccountState::Lost, reason).await?)
+        table::set_state(&mut *self.pool.acquire().await?, id, AccountState::Lost, reason).await?;
+        Ok(())
     }
 
     /// Seals all sessions with a new key. What an interrupted rotation left is finished, with the key that it began. Fails while
@@ -307,7 +328,17 @@ impl Accounts {
         Ok(SealKey::open(&self.key, table::sealed_count(conn).await?, lost)?)
     }
 
-    async fn store(&self, label: &str, session: &SessionData, lost: LostKey) -> Result<Account> {
+    /// The configuration with the device of the account of this label: it stays the same for the account's life. A new account begins
+    /// with the configured one.
+    async fn presenting(&self, label: &str) -> Result<TelegramConfig> {
+        let device = match table::device(&mut *self.pool.acquire().await?, label).await? {
+            Some(known) => serde_json::from_value(known).map_err(|_| Error::NotUnderstood { label: label.to_owned() })?,
+            None => self.telegram.device.clone(),
+        };
+        Ok(TelegramConfig { device, ..self.telegram.clone() })
+    }
+
+    async fn store(&self, label: &str, session: &SessionData, device: &Device, lost: LostKey) -> Result<Account> {
         let mut tx = self.pool.begin().await?;
         let key = self.seal_key(&mut tx, lost).await?;
         let found = table::find(&mut tx, label, session.user_id).await?;
@@ -317,13 +348,13 @@ impl Accounts {
                 if another {
                     return Err(Error::LabelTaken { label: known.label });
                 }
-                let sealed = seal_session(&key, &known.label, session)?;
+                let sealed = seal_session(&key, &known.label, &with_phone_of(&mut tx, &key, &known, session).await?)?;
                 table::renew(&mut tx, known.id, session.user_id, &sealed).await?;
                 known.id
             }
             None => {
                 let sealed = seal_session(&key, label, session)?;
-                let device = serde_json::to_value(&self.telegram.device).unwrap_or_default();
+                let device = serde_json::to_value(device).unwrap_or_default();
                 table::insert(&mut tx, label, session.user_id, &sealed, &device).await?
             }
         };
@@ -380,22 +411,6 @@ impl Accounts {
         Ok(Open { connection, sealed, pace, held, _saver: AbortOnDropHandle::new(tokio::spawn(saver)) })
     }
 
-    /// Who reads this chat, and with which access hash.
-    pub async fn reader_of(&self, chat: ChatId) -> Result<Reader> {
-        self.reader_for(chat, None).await
-    }
-
-    /// The preferred account if it can read this chat, else who reads it.
-    pub async fn reader_for(&self, chat: ChatId, preferred: Option<AccountId>) -> Result<Reader> {
-        let mut conn = self.pool.acquire().await?;
-        table::reader_of(&mut conn, chat, preferred).await?.ok_or(Error::NoReader(chat))
-    }
-
-    /// An account that was told that it cannot read this chat, longest ago; none where all were asked just now.
-    pub async fn refused_reader_of(&self, chat: ChatId) -> Result<Option<Reader>> {
-        Ok(table::refused_reader_of(&mut *self.pool.acquire().await?, chat).await?)
-    }
-
     /// Notes how an account addresses peers, from what an answer told.
     pub async fn note_peers(&self, id: AccountId, peers: &[Peer]) -> Result<()> {
         let mut tx = self.pool.begin().await?;
@@ -442,10 +457,23 @@ impl Accounts {
         Ok(table::rest(&mut *self.pool.acquire().await?, id, method, wait, reason).await?)
     }
 
+    /// At once: nobody opens the account again, and what is open is closed. Told once.
     async fn stop(&self, id: AccountId, state: AccountState, failed: &telegram::Error) -> Result<()> {
         let reason = failed.to_string();
-        tracing::error!(account.id = id.0, account.state = state.as_str(), reason, "the account is stopped");
-        table::set_state(&mut *self.pool.acquire().await?, id, state, Some(&reason)).await?;
+        let mut tx = self.pool.begin().await?;
+        let changed = table::set_state(&mut tx, id, state, Some(&reason)).await?;
+        if matches!(failed, telegram::Error::KeyDuplicated) {
+            table::spend_key(&mut tx, id).await?;
+        }
+        tx.commit().await?;
+        if changed {
+            tracing::error!(
+                account.id = id.0,
+                account.state = state.as_str(),
+                reason,
+                "the account is stopped: nothing asks it any more"
+            );
+        }
         self.give_back(id).await
     }
 
@@ -464,6 +492,18 @@ fn usable(account: &Account) -> Result<()> {
             Err(Error::NotActive { label: account.label.clone(), state: account.state, reason: account.state_reason.clone() })
         }
     }
+}
+
+/// The new session of a known account, with the phone that the old one knew where the new one was told none.
+async fn with_phone_of(conn: &mut PgConnection, key: &SealKey, known: &Account, session: &SessionData) -> Result<SessionData> {
+    let mut session = session.clone();
+    if session.phone.is_none()
+        && let Some(row) = table::sealed(conn, known.id).await?
+        && let Ok(old) = unseal_session(key, &known.label, &row.session)
+    {
+        session.phone = old.phone;
+    }
+    Ok(session)
 }
 
 fn seal_session(key: &SealKey, label: &str, session: &SessionData) -> Result<Sealed> {

@@ -10,6 +10,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::account::seal::{self, KeySource};
+use crate::telegram::Device;
 
 /// A value that is never printed.
 #[derive(Clone, Deserialize)]
@@ -82,6 +83,8 @@ pub struct Telegram {
     /// spread), are for a simulated datacentre alone, where the calls of an account are not spread unless this is set.
     #[serde(deserialize_with = "pace")]
     pub pace: Option<f64>,
+    /// How new accounts present themselves. An account keeps what it began with for its life.
+    pub device: Device,
 }
 
 fn pace<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
@@ -94,7 +97,7 @@ fn pace<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Err
 
 impl Default for Telegram {
     fn default() -> Self {
-        Self { api_id: None, api_hash: None, datacentre: None, timeout_seconds: 30, pace: None }
+        Self { api_id: None, api_hash: None, datacentre: None, timeout_seconds: 30, pace: None, device: Device::default() }
     }
 }
 

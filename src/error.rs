@@ -92,6 +92,7 @@ fn of_telegram(error: &telegram::Error) -> Action {
         // Waiting is not failing: proxies that are down for a day must not use up a job's failures.
         E::Transient { source: telegram::Cause::NoProxy(_), .. } => Action::Snooze { wait: account::proxy::WAIT },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
+        // Closed by this process, because the account was stopped or changed: the next start is told why.
         E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
@@ -120,6 +121,7 @@ fn of_account(error: &account::Error) -> Action {
         E::Proxy(e) if e.passes() => Action::Snooze { wait: account::proxy::WAIT },
         E::Proxy(_) => Action::Hold { hint: "see `telekeep proxy list`, then release the job" },
         E::LabelTaken { .. }
+        | E::Stays { .. }
         | E::NotSignedIn
         | E::NoLogin { .. }
         | E::OtherStep

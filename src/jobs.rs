@@ -2,9 +2,14 @@
 
 pub mod chat_refresh;
 pub mod count_sample;
+pub mod handover;
 pub mod history_fetch;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, PgPool};
@@ -65,6 +70,8 @@ pub struct JobContext {
     pub pool: PgPool,
     pub accounts: Arc<Accounts>,
     pub job: queue::Job,
+    /// Whom it asked last: what fails says something of that account, and of no other.
+    asked: Mutex<Option<AccountId>>,
 }
 
 /// The account that reads a chat, connected.
@@ -87,6 +94,10 @@ impl JobContext {
         self.accounts.reader_for(chat, own).await
     }
 
+    fn asked(&self) -> Option<AccountId> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// An account that was told some time ago that it cannot read this chat, where no account can: it may be told otherwise now.
     pub async fn second_look(&self, chat: ChatId, methods: &[&str]) -> Result<Option<Reading>, JobError> {
         match self.accounts.refused_reader_of(chat).await? {
@@ -96,6 +107,7 @@ impl JobContext {
     }
 
     async fn reading(&self, chat: ChatId, reader: Reader, methods: &[&str]) -> Result<Reading, JobError> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.account);
         for method in methods {
             if let Some(wait) = self.accounts.resting(reader.account, method).await? {
                 return Err(telegram::Error::Flood { method: (*method).into(), wait }.into());
@@ -158,7 +170,7 @@ pub fn worker(pool: PgPool, accounts: Arc<Accounts>, config: queue::WorkerConfig
 fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> Worker {
     let (pool, accounts) = (pool.clone(), accounts.clone());
     worker.register(J::KIND, J::POLICY, move |job: queue::Job| {
-        let cx = JobContext { pool: pool.clone(), accounts: accounts.clone(), job };
+        let cx = JobContext { pool: pool.clone(), accounts: accounts.clone(), job, asked: Mutex::default() };
         async move {
             let payload: J = match serde_json::from_value(cx.job.payload.clone()) {
                 Ok(payload) => payload,
@@ -184,35 +196,38 @@ async fn settle(cx: &JobContext, chat: Option<ChatId>, error: JobError) -> Outco
 
 async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &str) -> Result<Outcome, JobError> {
     let action = error.action();
-    let takes_over = || Outcome::Snooze { until: Duration::from_secs(1), reason: format!("another account takes over: {text}") };
-    let (Some(chat), Some(reader)) = (
-        chat,
-        match chat {
-            Some(chat) => cx.reader_of(chat).await.ok(),
-            None => None,
-        },
-    ) else {
-        return without_reader(cx, chat, &action, text).await;
+    let asked = cx.asked();
+    if let (Some(account), JobError::Telegram(failed) | JobError::Account(account::Error::Telegram(failed))) = (asked, error) {
+        cx.accounts.learn(account, failed).await?;
+    }
+    let (Some(chat), Some(asked)) = (chat, asked) else { return without_reader(cx, chat, &action, text).await };
+    if let Action::Inaccessible { reason } = &action {
+        let mut tx = cx.pool.begin().await?;
+        let visible_from = coverage::visible_from(&mut tx, chat, asked).await?;
+        let access = Access { readable: false, visible_from, reason: Some(reason.clone()) };
+        coverage::set_access(&mut tx, chat, asked, &access).await?;
+        tx.commit().await?;
+        tracing::warn!(account.id = asked.0, chat.id = chat.0, reason, "the chat is not accessible for this account");
+    }
+    let another = match action {
+        Action::AccountStopped | Action::Inaccessible { .. } => {
+            if let Err(e) = handover::round(&cx.pool).await {
+                tracing::warn!("the work of an account waits to be handed over: {}", crate::error::chain(&e));
+            }
+            cx.reader_of(chat).await.is_ok_and(|next| next.account != asked)
+        }
+        // Who is limited as a whole gives way; who waits with one method keeps its work.
+        Action::Snooze { .. } => cx.reader_of(chat).await.is_ok_and(|next| next.account != asked),
+        _ => false,
     };
-    if let JobError::Telegram(failed) | JobError::Account(account::Error::Telegram(failed)) = error {
-        cx.accounts.learn(reader.account, failed).await?;
+    if another {
+        return Ok(Outcome::Snooze { until: Duration::from_secs(1), reason: format!("another account takes over: {text}") });
     }
     Ok(match action {
         Action::Snooze { wait } => Outcome::Snooze { until: wait, reason: text.into() },
-        Action::AccountStopped => match cx.reader_of(chat).await {
-            Ok(next) if next.account != reader.account => takes_over(),
-            Ok(_) | Err(_) => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
-        },
-        Action::Inaccessible { reason } => {
-            let mut tx = cx.pool.begin().await?;
-            let visible_from = coverage::visible_from(&mut tx, chat, reader.account).await?;
-            let access = Access { readable: false, visible_from, reason: Some(reason.clone()) };
-            coverage::set_access(&mut tx, chat, reader.account, &access).await?;
-            tx.commit().await?;
-            tracing::warn!(account.id = reader.account.0, chat.id = chat.0, reason, "the chat is not accessible for this account");
-            // An answer, not a failure: it stands in the ledger.
-            if cx.reader_of(chat).await.is_ok() { takes_over() } else { Outcome::Done }
-        }
+        Action::AccountStopped => return without_reader(cx, Some(chat), &Action::AccountStopped, text).await,
+        // An answer, not a failure: it stands in the ledger.
+        Action::Inaccessible { .. } => Outcome::Done,
         Action::Hold { hint } => Outcome::Hold { error: text.into(), hint: hint.into() },
         Action::Discard => Outcome::Discard { reason: text.into() },
         Action::Retry | Action::Leave => Outcome::Retry { error: text.into() },

@@ -32,7 +32,7 @@ pub use grammers_tl_types as tl;
 pub use hearing::{Heard, Hearing};
 pub use history::HistoryRequest;
 pub use login::{CodeSent, QrStep, SignIn};
-pub use session::{AuthKey, Datacenter, SessionData};
+pub use session::{AuthKey, Datacenter, Phone, SessionData};
 
 /// What a call gives.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -16,6 +16,8 @@ mod counting;
 mod exporting;
 #[path = "flow/faulty_elasticsearch.rs"]
 mod faulty_elasticsearch;
+#[path = "flow/health.rs"]
+mod health;
 #[path = "flow/importing.rs"]
 mod importing;
 #[path = "flow/installation.rs"]
@@ -34,16 +36,24 @@ mod playing;
 mod projection;
 #[path = "flow/proxies.rs"]
 mod proxies;
+#[path = "flow/readers.rs"]
+mod readers;
 #[path = "flow/reconciling.rs"]
 mod reconciling;
 #[path = "flow/record.rs"]
 mod record;
+#[path = "flow/secrets.rs"]
+mod secrets;
 #[path = "flow/series.rs"]
 mod series;
 #[path = "flow/series_index.rs"]
 mod series_index;
+#[path = "flow/sign_in.rs"]
+mod sign_in;
 #[path = "flow/socks.rs"]
 mod socks;
+#[path = "flow/talk.rs"]
+mod talk;
 #[path = "flow/telegram.rs"]
 mod telegram;
 #[path = "flow/triggers.rs"]

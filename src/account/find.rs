@@ -54,18 +54,20 @@ pub fn not_a_target(text: &str) -> String {
 pub async fn chat(accounts: &Accounts, text: &str) -> Result<Found, Error> {
     match target(text).ok_or_else(|| Error::UnknownChat(not_a_target(text)))? {
         Target::Id(id) => {
-            let mut conn = accounts.pool().acquire().await?;
-            let reader = record::account::reader_of(&mut conn, ChatId(id), None).await?;
-            let Some(reader) = reader else {
-                return Err(Error::UnknownChat(format!(
-                    "no active account knows chat {id}; import an account that is a member (`telekeep account import`), or give the chat's public link"
-                )));
+            let reader = match accounts.reader_of(ChatId(id)).await {
+                Err(Error::NoReader(_)) => {
+                    return Err(Error::UnknownChat(format!(
+                        "no active account knows chat {id}; import an account that is a member (`telekeep account import`), or give the chat's public link"
+                    )));
+                }
+                reader => reader?,
             };
             Ok(Found { chat: ChatId(id), account: reader.account })
         }
         Target::Name(name) => {
             let mut conn = accounts.pool().acquire().await?;
             if let Some((account, chat)) = record::account::peer_named(&mut conn, &name).await? {
+                let account = accounts.reader_of(chat).await.map_or(account, |reader| reader.account);
                 return Ok(Found { chat, account });
             }
             let active =

@@ -243,6 +243,13 @@ impl Accounts {
         Ok(table::release(&mut *self.pool.acquire().await?, id, held.token).await?)
     }
 
+    /// Gives an account back; what fails is told, and mends itself when the lease ends.
+    pub(crate) async fn close_one(&self, id: AccountId) {
+        if let Err(error) = self.give_back(id).await {
+            tracing::warn!(account.id = id.0, error = %crate::error::chain(&error), "the account could not be given back");
+        }
+    }
+
     /// Jobs of the account are not claimed any more.
     pub(super) async fn begin_giving_back(&self, id: AccountId) -> Result<()> {
         let Some(held) = self.leases.of(id) else { return Ok(()) };

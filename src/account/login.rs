@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Account, Accounts, Error, LostKey, Result, table};
-use crate::telegram::{CodeSent, Connection, QrStep, SessionData, SignIn};
+use crate::telegram::{self, CodeSent, Connection, Device, LoginRefusal, QrStep, SessionData, SignIn};
 
 /// A QR code is good for half a minute: <https://core.telegram.org/api/qr-login>
 const GOOD: Duration = Duration::from_secs(28);
@@ -63,6 +63,9 @@ impl fmt::Debug for Qr {
 #[derive(Serialize, Deserialize)]
 struct UnderWay {
     session: SessionData,
+    /// As Telegram was told at its beginning; a login that an earlier version began has none.
+    #[serde(default)]
+    device: Option<Device>,
     stage: Stage,
 }
 
@@ -81,7 +84,8 @@ impl Accounts {
         if let Some(old) = self.logins.lock().await.remove(label) {
             old.close().await;
         }
-        let connection = Connection::through(&self.telegram, start.clone(), self.ungated(label, &start));
+        let gate = self.ungated(label, &start);
+        let connection = Connection::through(&self.presenting(label).await?, start, gate);
         self.logins.lock().await.insert(label.to_owned(), connection.clone());
         match how {
             How::Phone(phone) => {
@@ -116,10 +120,13 @@ impl Accounts {
         }
     }
 
-    /// Asks for another code, by the next way that Telegram has: an SMS, a call.
+    /// Asks for another code, by the next way that Telegram has: an SMS, a call. One that has expired is sent anew.
     pub async fn resend_code(&self, label: &str) -> Result<Step> {
         let (connection, Stage::Code(sent)) = self.resume(label).await? else { return Err(Error::OtherStep) };
-        let sent = connection.resend_code(&sent).await?;
+        let sent = match connection.resend_code(&sent).await {
+            Err(telegram::Error::Login(LoginRefusal::CodeExpired)) => connection.send_code_again(&sent).await?,
+            sent => sent?,
+        };
         self.keep(label, &connection, Stage::Code(sent)).await
     }
 
@@ -159,10 +166,12 @@ impl Accounts {
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
         let kept: UnderWay = serde_json::from_slice(&key.unseal(&bound(label), &sealed)?)
             .map_err(|_| Error::NotUnderstood { label: label.to_owned() })?;
+        let mut config = self.presenting(label).await?;
+        config.device = kept.device.unwrap_or(config.device);
         let mut logins = self.logins.lock().await;
         let connection = logins.entry(label.to_owned()).or_insert_with(|| {
             let gate = self.ungated(label, &kept.session);
-            Connection::through(&self.telegram, kept.session, gate)
+            Connection::through(&config, kept.session, gate)
         });
         Ok((connection.clone(), kept.stage))
     }
@@ -173,7 +182,7 @@ impl Accounts {
             Stage::Password { hint } => Step::Password { hint: hint.clone() },
             Stage::Scan => Step::Scan(Qr(String::new())),
         };
-        let kept = serde_json::to_vec(&UnderWay { session: connection.session(), stage })
+        let kept = serde_json::to_vec(&UnderWay { session: connection.session(), device: Some(connection.device()), stage })
             .map_err(|_| Error::NotUnderstood { label: label.to_owned() })?;
         let mut conn = self.pool.acquire().await?;
         let key = self.seal_key(&mut conn, LostKey::Refuse).await?;
@@ -186,7 +195,7 @@ impl Accounts {
         if session.user_id.is_none() {
             return Err(Error::NotSignedIn);
         }
-        let account = self.store(label, &session, LostKey::Refuse).await?;
+        let account = self.store(label, &session, &connection.device(), LostKey::Refuse).await?;
         self.logins.lock().await.remove(label);
         connection.close().await;
         table::forget_login(&mut *self.pool.acquire().await?, label).await?;

@@ -148,7 +148,7 @@ fn pyrogram(bytes: &[u8], test_at: usize, user: usize) -> Result<SessionData, &'
 
 fn at_telegram(dc: i32, key: AuthKey, user_id: Option<i64>) -> SessionData {
     let home = Datacenter { address: None, key: Some(key) };
-    SessionData { home_dc: dc, datacenters: [(dc, home)].into(), pinned: false, user_id }
+    SessionData { home_dc: dc, datacenters: [(dc, home)].into(), pinned: false, user_id, phone: None }
 }
 
 /// Writes a session in another client's form; none where it has no key, or the form no place for what it needs. `address` is

@@ -59,12 +59,21 @@ pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToke
         match accounts.list().await {
             Ok(all) => {
                 database_away = false;
-                for held in accounts.leases.kept() {
-                    let id = held.account;
-                    if streams.get(&id).is_none_or(tokio::task::AbortHandle::is_finished)
-                        && let Some(account) = all.iter().find(|account| account.id == id && account.state == AccountState::Active)
+                let kept = accounts.leases.kept();
+                for account in all {
+                    if !matches!(account.state, AccountState::Active | AccountState::Limited) {
+                        // Held or lost by another process' word too: its connection goes, and nothing asks again.
+                        if let Some(stream) = streams.remove(&account.id) {
+                            stream.abort();
+                            accounts.close_one(account.id).await;
+                        }
+                        continue;
+                    }
+                    if streams.get(&account.id).is_none_or(tokio::task::AbortHandle::is_finished)
+                        && let Some(held) = kept.iter().find(|held| held.account == account.id)
                     {
-                        let stream = keep(accounts.clone(), account.clone(), pace.clone(), held, shutdown.clone());
+                        let id = account.id;
+                        let stream = keep(accounts.clone(), account, pace.clone(), held.clone(), shutdown.clone());
                         streams.insert(id, tasks.spawn(stream));
                     }
                 }
@@ -106,6 +115,12 @@ async fn keep(accounts: Arc<Accounts>, account: Account, pace: Pace, held: Arc<H
             Ended::Telegram(failed) | Ended::Account(Error::Telegram(failed)) => {
                 if let Err(error) = accounts.learn(account.id, failed).await {
                     tracing::warn!(account.label = %account.label, %error, "what the failure says of the account is not recorded");
+                }
+                if matches!(
+                    failed,
+                    telegram::Error::AccountLost { .. } | telegram::Error::KeyDuplicated | telegram::Error::KeyRefused
+                ) {
+                    return;
                 }
                 failed.wait().unwrap_or(pause).max(pause)
             }

@@ -163,7 +163,7 @@ async fn a_session_that_changes_is_saved(pool: PgPool) {
     assert!(matches!(elsewhere.open(anna).await.unwrap_err(), Error::InUse { .. }), "one process at a time");
     let sealed = || async { sqlx::query_scalar::<_, Vec<u8>>("select session from account").fetch_one(&pool).await.unwrap() };
     let before = sealed().await;
-    connection.signed_in_as(8);
+    connection.signed_in_as(8, None);
     let mut tries = 0;
     while sealed().await == before {
         tries += 1;

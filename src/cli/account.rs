@@ -1,5 +1,7 @@
 //! `telekeep account`: signing in, importing, listing.
 
+mod health;
+
 use std::{
     io::{BufRead, IsTerminal, Read, Write},
     path::{Path, PathBuf},
@@ -36,11 +38,17 @@ pub enum Account {
     },
     /// Let only nodes of these names have an account; none: any
     Pin { label: String, nodes: Vec<String> },
-    /// Accounts and their state
+    /// Accounts and how they fare: active, flooded, limited, held or lost, why and until when
     List {
         #[arg(long)]
         json: bool,
     },
+    /// One account: its state, rests, budgets, and the chats that it reads
+    Show(health::Show),
+    /// Stop using an account, until it is released
+    Hold(health::Hold),
+    /// Use a held account again
+    Release { label: String },
 }
 
 #[derive(Debug, Args)]
@@ -102,23 +110,10 @@ fn lost(new_key: bool) -> LostKey {
 
 pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
     match command {
-        Account::List { json } => {
-            let pool = open::record(&config).await?;
-            let accounts = open::accounts(&config, &pool)?.list().await?;
-            if json {
-                output::json(&accounts)?;
-            } else {
-                let rows = accounts.into_iter().map(|a| {
-                    let user = a.user_id.map_or(String::new(), |u| u.to_string());
-                    vec![a.label, user, a.state.as_str().into(), a.state_reason.unwrap_or_default()]
-                });
-                output::table(
-                    &["label", "user", "state", "why"],
-                    rows,
-                    "no accounts; `telekeep account login` or `telekeep account import FILE` adds one",
-                );
-            }
-        }
+        Account::List { json } => health::list(&config, json).await?,
+        Account::Show(show) => health::show(&config, &show).await?,
+        Account::Hold(hold) => health::hold(&config, &hold).await?,
+        Account::Release { label } => health::release(&config, &label).await?,
         Account::Import(import) => {
             let all = read_sessions(&import.file)?;
             let base = match &import.label {

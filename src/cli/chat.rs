@@ -102,7 +102,8 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
             let Some(watch) = watch::show(&mut conn, chat).await? else { return Err(record::Error::NotWatched(chat).into()) };
             let facts = record::chat::show(&mut conn, chat).await?;
             let coverage = report::coverage_report(&mut conn, Some(chat)).await?;
-            let value = serde_json::json!({ "watch": watch, "chat": facts, "coverage": coverage });
+            let access = record::reader::sights(&mut conn, chat).await?;
+            let value = serde_json::json!({ "watch": watch, "chat": facts, "coverage": coverage, "access": access });
             if json { output::json(&value)? } else { output::line(&serde_json::to_string_pretty(&value)?) }
         }
         Chat::Watch(args) => {

@@ -8,11 +8,10 @@ use serde::Serialize;
 use super::{open, output};
 use crate::{
     MIGRATOR,
-    account::AccountState,
     config::Config,
     error::chain,
     projection::SINK,
-    record::{self, SchemaState, outbox},
+    record::{self, SchemaState, health::Fares, outbox},
 };
 
 #[derive(Debug, Args)]
@@ -105,12 +104,12 @@ async fn look(config: &Config) -> Vec<Finding> {
             found("indices", Err(format!("there is no index behind {}: run `telekeep migrate`", missing.join(", "))));
         }
     }
-    let accounts = async { open::accounts(config, &pool)?.list().await.map_err(anyhow::Error::from) }.await;
+    let accounts = async { open::accounts(config, &pool)?.health().await.map_err(anyhow::Error::from) }.await;
     found(
         "accounts",
         match accounts {
             Ok(list) if list.is_empty() => Err("none; `telekeep account login` or `telekeep account import FILE` adds one".into()),
-            Ok(list) => match list.iter().find(|a| a.state != AccountState::Active) {
+            Ok(list) => match list.iter().find(|a| !matches!(a.state, Fares::Active | Fares::Flooded)) {
                 None => Ok(format!("{} active", list.len())),
                 Some(a) => Err(format!("{} is {}: {}", a.label, a.state.as_str(), a.state_reason.clone().unwrap_or_default())),
             },

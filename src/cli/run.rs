@@ -139,16 +139,17 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
             _ = every.tick() => false,
         };
         reload(&config.workflows, &mut workflows, &mut told_files);
-        let result = async {
+        let result: anyhow::Result<usize> = async {
             for workflow in workflows.values() {
                 trigger::cron::tick(&pool, workflow).await?;
             }
             workflow::run::advance_all(&pool).await?;
             trigger::listener::consume_all(&pool, &workflows).await?;
-            if round { trigger::reconcile::round(&pool).await } else { Ok(0) }
+            jobs::handover::round(&pool).await?;
+            if round { Ok(trigger::reconcile::round(&pool).await?) } else { Ok(0) }
         }
         .await;
-        let told = result.err().map_or_else(String::new, |e| crate::error::chain(&e));
+        let told = result.err().map_or_else(String::new, |e| crate::error::chain(e.as_ref()));
         if told != last && !told.is_empty() {
             tracing::warn!("triggers wait: {told}");
         }

@@ -127,7 +127,7 @@ pub async fn insert(
 pub async fn renew(conn: &mut PgConnection, account: AccountId, user_id: Option<i64>, session: &Sealed) -> sqlx::Result<()> {
     sqlx::query(
         "update account set session = $2, session_key_id = $3, user_id = coalesce($4, user_id),
-                state = 'active', state_reason = null, state_at = now()
+                state = 'active', state_reason = null, state_at = now(), needs_login = false
           where id = $1",
     )
     .bind(account.0)
@@ -188,6 +188,11 @@ pub async fn sealed(conn: &mut PgConnection, account: AccountId) -> sqlx::Result
     .transpose()
 }
 
+/// How the account of this label presents itself to Telegram; none: there is no such account yet.
+pub async fn device(conn: &mut PgConnection, label: &str) -> sqlx::Result<Option<serde_json::Value>> {
+    sqlx::query_scalar("select device from account where label = $1").bind(label).fetch_optional(conn).await
+}
+
 /// How many sessions and proxy passwords are sealed: with none, a key may be made.
 pub async fn sealed_count(conn: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar("select (select count(*) from account) + (select count(*) from proxy where password is not null)")
@@ -195,15 +200,38 @@ pub async fn sealed_count(conn: &mut PgConnection) -> sqlx::Result<i64> {
         .await
 }
 
-/// Sets an account's state with its reason. A lost account stays lost until it is renewed.
-pub async fn set_state(conn: &mut PgConnection, account: AccountId, state: AccountState, reason: Option<&str>) -> sqlx::Result<()> {
-    sqlx::query("update account set state = $2, state_reason = $3, state_at = now() where id = $1 and state <> 'lost'")
-        .bind(account.0)
-        .bind(state.as_str())
-        .bind(reason)
-        .execute(conn)
-        .await
-        .map(drop)
+/// Sets an account's state with its reason. A lost account stays lost until it is renewed. Answers whether the state is another one now.
+pub async fn set_state(
+    conn: &mut PgConnection,
+    account: AccountId,
+    state: AccountState,
+    reason: Option<&str>,
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar(
+        "with before as (select state from account where id = $1 for no key update)
+         update account a set state = $2, state_reason = $3, state_at = now() from before b
+          where a.id = $1 and b.state <> 'lost' returning b.state <> $2",
+    )
+    .bind(account.0)
+    .bind(state.as_str())
+    .bind(reason)
+    .fetch_optional(conn)
+    .await
+    .map(|changed| changed.unwrap_or(false))
+}
+
+/// Notes that the account's key is spent: only a new login or import makes the account active.
+pub async fn spend_key(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<()> {
+    sqlx::query("update account set needs_login = true where id = $1").bind(account.0).execute(conn).await.map(drop)
+}
+
+/// Makes a held account active again, if its key is good. Answers whether it was so.
+pub async fn release(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<bool> {
+    let released = sqlx::query(
+        "update account set state = 'active', state_reason = null, state_at = now()
+          where id = $1 and state = 'held' and not needs_login",
+    );
+    Ok(released.bind(account.0).execute(conn).await?.rows_affected() > 0)
 }
 
 /// Notes how an account addresses peers. What is absent erases nothing.
@@ -248,44 +276,26 @@ pub async fn peer(conn: &mut PgConnection, account: AccountId, peer: ChatId) -> 
     row.map(|row| Ok(Peer { id: peer.0, access_hash: row.try_get("access_hash")?, username: row.try_get("username")? })).transpose()
 }
 
-/// Who reads a chat: the preferred account, else the reader that its watch names, else an account known to read it, else one that
-/// knows the peer. Only active accounts, and none that was told it may not.
-pub async fn reader_of(conn: &mut PgConnection, chat: ChatId, preferred: Option<AccountId>) -> sqlx::Result<Option<Reader>> {
-    let row = sqlx::query(
-        "select a.id, p.access_hash
-           from account a
-           left join watch w on w.chat_id = $1
-           left join coverage_access c on c.account_id = a.id and c.chat_id = $1
-           left join account_peer p on p.account_id = a.id and p.peer_id = $1
-          where a.state = 'active' and coalesce(c.readable, true)
-            and (w.reader_id = a.id or c.readable or p.peer_id is not null)
-          order by a.id is not distinct from $2 desc, w.reader_id is not distinct from a.id desc, coalesce(c.readable, false) desc, a.id
-          limit 1",
-    )
-    .bind(chat.0)
-    .bind(preferred.map(|id| id.0))
-    .fetch_optional(conn)
-    .await?;
-    row.map(|row| Ok(Reader { account: AccountId(row.try_get("id")?), access_hash: row.try_get("access_hash")? })).transpose()
-}
-
-/// Every active account that can read a chat, with the oldest id that it sees, by account. Of a chat in an account's own box, none: its
-/// ids are its reader's alone.
+/// Every active account that can read a chat, with the oldest id that it sees, by account; those that Telegram limits only where there
+/// are no others. Of a chat in an account's own box, none: its ids are its reader's alone.
 pub async fn readers_of(conn: &mut PgConnection, chat: ChatId) -> sqlx::Result<Vec<(AccountId, i64)>> {
     if !chat.is_channel() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(i64, i64)> = sqlx::query_as(
-        "select a.id, coalesce(c.visible_from, 1)
+    let rows: Vec<(i64, i64, bool)> = sqlx::query_as(
+        "select a.id, coalesce(c.visible_from, 1),
+                exists (select from account_rest r where r.account_id = a.id and r.method = $2 and r.until > now())
            from account a
            left join coverage_access c on c.account_id = a.id and c.chat_id = $1
            join account_peer p on p.account_id = a.id and p.peer_id = $1 and p.access_hash is not null
           where a.state = 'active' and coalesce(c.readable, true) order by a.id",
     )
     .bind(chat.0)
+    .bind(ALL_METHODS)
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|(id, from)| (AccountId(id), from)).collect())
+    let limited_too = rows.iter().all(|(_, _, limited)| *limited);
+    Ok(rows.into_iter().filter(|(_, _, limited)| limited_too || !limited).map(|(id, from, _)| (AccountId(id), from)).collect())
 }
 
 /// An active account that was told more than a minute ago that it cannot read a chat: the one that was told so longest ago.

@@ -221,11 +221,16 @@ pub async fn visible_from(conn: &mut PgConnection, chat: ChatId, account: Accoun
     Ok(known.unwrap_or(1))
 }
 
-/// The oldest id that any account sees: above the top if none can read; 1 while nothing is recorded.
+/// The oldest id that any active account sees: above the top if none can read; 1 while nothing is recorded, or where an account
+/// that knows the chat was not asked yet.
 pub async fn visible_to_any(conn: &mut PgConnection, coverage: &Coverage) -> Result<i64, Error> {
     let (recorded, oldest): (bool, Option<i64>) = sqlx::query_as(
-        "select count(*) > 0, min(visible_from) filter (where readable) from coverage_access
-        where chat_id = $1 and ($2::bigint is null or account_id = $2)",
+        "select count(*) > 0, coalesce(min(c.visible_from) filter (where c.readable and a.state = 'active'), (
+            select 1 from account_peer p join account o on o.id = p.account_id
+            where p.peer_id = $1 and o.state = 'active' and ($2::bigint is null or o.id = $2)
+                and not exists (select from coverage_access n where n.chat_id = $1 and n.account_id = o.id) limit 1))
+        from coverage_access c join account a on a.id = c.account_id
+        where c.chat_id = $1 and ($2::bigint is null or c.account_id = $2)",
     )
     .bind(coverage.chat.0)
     .bind(coverage.account.map(|account| account.0))

@@ -19,8 +19,13 @@ macro_rules! holes {
                  int8multirange(int8range(greatest(c.floor, a.visible, 1), greatest(c.top + 1, c.floor, a.visible, 1))) as scope
              from coverage c join watch w using (chat_id)
              cross join lateral (
-                 select case when count(*) = 0 then 1 else coalesce(min(visible_from) filter (where readable), c.top + 1) end as visible
-                 from coverage_access a where a.chat_id = c.chat_id and (c.account_id is null or a.account_id = c.account_id)
+                 select case when count(*) = 0 then 1 else coalesce(min(a.visible_from) filter (where a.readable and o.state = 'active'), (
+                     select 1 from account_peer p join account k on k.id = p.account_id
+                     where p.peer_id = c.chat_id and k.state = 'active' and (c.account_id is null or k.id = c.account_id)
+                         and not exists (select from coverage_access n where n.chat_id = c.chat_id and n.account_id = k.id) limit 1
+                 ), c.top + 1) end as visible
+                 from coverage_access a join account o on o.id = a.account_id
+                 where a.chat_id = c.chat_id and (c.account_id is null or a.account_id = c.account_id)
              ) a
              where $1::bigint[] is null or c.chat_id = any($1)
          ), gap as materialized (

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::coverage::{self, Coverage};
+use super::reader::{self, Sight};
 use super::{ChatId, Error, ledger};
 
 /// One ledger row in numbers. collected + deleted + lost + empty + inaccessible + stale + dead + missing = top - floor + 1.
@@ -37,6 +38,9 @@ pub struct ChatCoverage {
     pub verified_at: Option<DateTime<Utc>>,
     /// Spans to read: missing and stale ids, both ends included. A deleted id inside a stale span is not cut out.
     pub holes: Vec<(i64, i64)>,
+    /// Where ids are inaccessible: who could see what, and why no longer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<Sight>,
 }
 
 /// The ledger of one chat, or of all that have one. A basic group or private chat that several accounts read has an entry
@@ -97,6 +101,8 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     .fetch_one(&mut *conn)
     .await?;
     let holes = ledger::holes_of(conn, row).await?;
+    let mut access = if counts.inaccessible > 0 { reader::sights(conn, row.chat).await? } else { Vec::new() };
+    access.retain(|sight| row.account.is_none_or(|account| account.0 == sight.account_id));
     let Counts { title, collected, deleted, lost, empty, inaccessible, stale, dead, raw, missing, verified_at } = counts;
     Ok(ChatCoverage {
         chat_id: row.chat.0,
@@ -114,6 +120,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
         missing,
         verified_at,
         holes,
+        access,
     })
 }
 

@@ -198,6 +198,7 @@ pub async fn followed(conn: &mut PgConnection, account: AccountId) -> Result<Vec
             left join coverage_access c on c.account_id = a.id and c.chat_id = w.chat_id
             left join account_peer k on k.account_id = a.id and k.peer_id = w.chat_id
             where a.state = 'active' and coalesce(c.readable, true) and (w.reader_id = a.id or c.readable or k.peer_id is not null)
+                and (w.chat_id < -1000000000000 or w.reader_id is null or w.reader_id = a.id)
             order by w.reader_id is not distinct from a.id desc, coalesce(c.readable, false) desc, a.id limit 1
         ) reader
         left join account_peer p on p.account_id = reader.id and p.peer_id = w.chat_id

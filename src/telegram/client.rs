@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Ears, Hearing};
-use super::session::{LiveSession, Relayed, SessionData};
+use super::session::{LiveSession, Phone, Relayed, SessionData};
 use super::wire::{Gate, Refused, Ungated, Wire};
 use super::{Cause, Error, Result, flood};
 use crate::record::lease::DISCONNECT_DELAY;
@@ -31,7 +31,7 @@ const PASSED_ON: NonZeroUsize = NonZeroUsize::new(1_024).expect("not zero");
 
 /// What stays the same for an account's life: how it presents itself to Telegram.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Device {
     pub model: String,
     pub system_version: String,
@@ -278,8 +278,8 @@ impl Connection {
         self.0.session.set_home_dc(dc);
     }
 
-    pub(crate) fn signed_in_as(&self, user_id: i64) {
-        self.0.session.set_user(user_id);
+    pub(crate) fn signed_in_as(&self, user_id: i64, phone: Option<Phone>) {
+        self.0.session.set_user(user_id, phone);
     }
 
     /// Completes when somebody has scanned the QR code of a login.
@@ -299,6 +299,11 @@ impl Connection {
     /// Bytes that left and that arrived, encrypted.
     pub fn traffic(&self) -> (u64, u64) {
         self.0.wire.traffic()
+    }
+
+    /// How the account presents itself to Telegram.
+    pub fn device(&self) -> Device {
+        self.0.config.device.clone()
     }
 
     /// The session as it is now.

@@ -14,7 +14,8 @@ const MOST_SLEEPS: u32 = 3;
 /// Telegram counts whole seconds from its own answer; asking again a moment early would start the wait anew.
 const MARGIN: Duration = Duration::from_millis(200);
 
-/// The short waits of one connection: whoever shares it sleeps through them too, and calls nothing in the meantime.
+/// The waits of one connection: whoever shares it sleeps through short ones too, and is refused during long ones, so that nothing is
+/// called in the meantime, also before the record knows.
 #[derive(Default)]
 pub(super) struct Rests(Mutex<HashMap<String, Instant>>);
 
@@ -32,10 +33,14 @@ impl Rests {
         left
     }
 
-    async fn over(&self, method: &str) {
+    async fn over(&self, method: &str) -> Result<()> {
         while let Some(left) = self.left(method) {
+            if left > LONGEST_SLEEP + MARGIN {
+                return Err(Error::Flood { method: method.to_owned(), wait: left });
+            }
             tokio::time::sleep(left).await;
         }
+        Ok(())
     }
 }
 
@@ -45,17 +50,24 @@ where
     F: Future<Output = Result<T>>,
 {
     for _ in 0..MOST_SLEEPS {
-        rests.over(method).await;
+        rests.over(method).await?;
         match call().await {
             Err(Error::Flood { method, wait }) if wait <= LONGEST_SLEEP => {
                 tracing::debug!(telegram.method = %method, wait_s = wait.as_secs(), "sleeping through a short flood wait");
                 rests.begin(method, wait + MARGIN);
             }
-            answer => return answer,
+            answer => return noted(rests, answer),
         }
     }
-    rests.over(method).await;
-    call().await
+    rests.over(method).await?;
+    noted(rests, call().await)
+}
+
+fn noted<T>(rests: &Rests, answer: Result<T>) -> Result<T> {
+    if let Err(Error::Flood { method, wait }) = &answer {
+        rests.begin(method.clone(), *wait);
+    }
+    answer
 }
 
 #[cfg(test)]
@@ -102,6 +114,16 @@ mod tests {
         let (calls, answer) = refused(1, 6).await;
         assert_eq!(answer.unwrap_err().wait(), Some(Duration::from_secs(6)));
         assert_eq!(calls, 1);
+    }
+
+    #[tokio::test]
+    async fn who_shares_the_connection_is_refused_during_a_long_wait() {
+        let rests = Rests::default();
+        let flood = || Error::Flood { method: "messages.getHistory".into(), wait: Duration::from_secs(60) };
+        sleep_short(&rests, "messages.getHistory", || async { Err::<(), _>(flood()) }).await.unwrap_err();
+        let again = sleep_short(&rests, "messages.getHistory", || async { panic!("was called") as Result<()> }).await.unwrap_err();
+        assert!(again.wait().unwrap() > Duration::from_secs(58), "{again}");
+        sleep_short(&rests, "users.getUsers", || async { Ok(()) }).await.unwrap();
     }
 
     #[tokio::test]

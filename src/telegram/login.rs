@@ -7,7 +7,7 @@ use grammers_crypto::two_factor_auth::{calculate_2fa, check_p_and_g};
 use grammers_tl_types as tl;
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Error, LoginRefusal, Result};
+use super::{Connection, Error, LoginRefusal, Phone, Result};
 
 /// A code is under way: what is needed to use it. Serialisable; holds a phone number, so it is not shown.
 #[derive(Clone, Serialize, Deserialize)]
@@ -106,6 +106,11 @@ impl Connection {
         sent_code(&sent.phone, "auth.resendCode", self.invoke(&request).await?)
     }
 
+    /// Begins again with the phone of a code that has expired.
+    pub async fn send_code_again(&self, expired: &CodeSent) -> Result<CodeSent> {
+        self.send_code(&expired.phone).await
+    }
+
     /// Asks Telegram to send a code to this phone. Moves the session to the datacentre where the number belongs.
     pub async fn send_code(&self, phone: &str) -> Result<CodeSent> {
         let config = self.config();
@@ -170,7 +175,7 @@ impl Connection {
         match authorization {
             tl::enums::auth::Authorization::Authorization(done) => match done.user {
                 tl::enums::User::User(user) => {
-                    self.signed_in_as(user.id);
+                    self.signed_in_as(user.id, user.phone.clone().map(Phone));
                     Ok(Box::new(user))
                 }
                 tl::enums::User::Empty(_) => Err(Error::Unexpected { method: "auth.signIn", found: "userEmpty" }),

@@ -62,6 +62,17 @@ impl<'de> Deserialize<'de> for AuthKey {
     }
 }
 
+/// The phone number of an account's owner: never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Phone(pub String);
+
+impl fmt::Debug for Phone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Phone(hidden)")
+    }
+}
+
 /// One datacentre as this session knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datacenter {
@@ -80,6 +91,9 @@ pub struct SessionData {
     /// Addresses were configured: what the server says of addresses is ignored, and no other datacentre is contacted.
     pub pinned: bool,
     pub user_id: Option<i64>,
+    /// As Telegram told it at the sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<Phone>,
 }
 
 impl SessionData {
@@ -90,13 +104,14 @@ impl SessionData {
             datacenters: BTreeMap::new(),
             pinned: false,
             user_id: None,
+            phone: None,
         }
     }
 
     /// A session at one configured address.
     pub fn pinned(dc: i32, address: SocketAddr, key: Option<AuthKey>, user_id: Option<i64>) -> Self {
         let datacenter = Datacenter { address: Some(address), key };
-        Self { home_dc: dc, datacenters: BTreeMap::from([(dc, datacenter)]), pinned: true, user_id }
+        Self { home_dc: dc, datacenters: BTreeMap::from([(dc, datacenter)]), pinned: true, user_id, phone: None }
     }
 
     /// Where the home datacentre is reached; none for a number that is no datacentre's.
@@ -204,8 +219,11 @@ impl LiveSession {
         self.change(|data| data.home_dc = dc);
     }
 
-    pub fn set_user(&self, user_id: i64) {
-        self.change(|data| data.user_id = Some(user_id));
+    pub fn set_user(&self, user_id: i64, phone: Option<Phone>) {
+        self.change(|data| {
+            data.user_id = Some(user_id);
+            data.phone = phone.or(data.phone.take());
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut SessionData)) {
@@ -401,5 +419,19 @@ mod tests {
         assert_eq!(serde_json::from_str::<SessionData>(&json).unwrap(), data);
         assert!(!format!("{data:?}").contains("07"));
         assert!(format!("{data:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn a_phone_is_kept_and_not_printed_and_a_session_without_one_stays_readable() {
+        let session = pinned();
+        let before = serde_json::to_string(&session.data()).unwrap();
+        assert!(!before.contains("phone"));
+        assert_eq!(serde_json::from_str::<SessionData>(&before).unwrap().phone, None);
+        session.set_user(1, Some(Phone("99966123456".into())));
+        session.set_user(1, None);
+        let data = session.data();
+        assert_eq!(data.phone, Some(Phone("99966123456".into())), "what is not told erases nothing");
+        assert!(!format!("{data:?}").contains("99966"));
+        assert_eq!(serde_json::from_str::<SessionData>(&serde_json::to_string(&data).unwrap()).unwrap(), data);
     }
 }

@@ -23,9 +23,15 @@ pub struct Installed {
 impl Installed {
     /// Prepared, with the account `keeper` at this datacentre.
     pub fn at(datacentre: &Simulator, pool: &PgPool) -> Self {
+        let installed = Self::empty(pool);
+        installed.adds(datacentre, "keeper");
+        installed
+    }
+
+    /// Prepared, without accounts.
+    pub fn empty(pool: &PgPool) -> Self {
         let installed = Self { folder: tempfile::tempdir().unwrap(), database: pool.connect_options().to_url_lossy().to_string() };
         installed.does(&["migrate"]);
-        installed.adds(datacentre, "keeper");
         installed
     }
 

@@ -108,9 +108,9 @@ pub use fence::{fence, progress};
 pub use finished::{Finished, remove_finished, take_finished};
 pub use job::{Job, State, Token};
 pub use operate::{
-    Attempt, Filter, JobRow, PartitionSettings, WorkerRow, attempts, cancel, counts, list, partition, pass_holder, pause,
-    pause_kind, paused_kinds, release, relocate, reprioritise, rest, resume, resume_kind, retry, set_holder, set_partition, show,
-    workers,
+    Attempt, Filter, JobRow, PartitionSettings, WorkerRow, attempts, cancel, counts, hand_over, list, partition, pass_holder,
+    pause, pause_kind, paused_kinds, release, relocate, reprioritise, rest, resume, resume_kind, retry, set_holder, set_partition,
+    show, workers,
 };
 pub use outcome::{Outcome, Policy, Retry};
 pub use recent::{Recent, recent};

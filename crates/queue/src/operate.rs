@@ -389,6 +389,19 @@ pub async fn relocate(pool: &PgPool, filter: &Filter, partition: i64) -> Result<
     woken(pool, draw(pool, filter, "relocate", RELOCATE, Some(partition)).await?).await
 }
 
+/// Jobs that wait go to another partition, where the wait that the first one asked of them ends. Answers how many.
+pub async fn hand_over(pool: &PgPool, filter: &Filter, partition: i64) -> Result<u64, Error> {
+    const HAND_OVER: Arrow = arrow!(
+        "'scheduled', 'available', 'held'",
+        "partition = $10,
+         state = case when j.state = 'scheduled' and j.not_before is not null then 'available' else j.state end,
+         run_at = case when j.not_before is null then j.run_at else now() end, not_before = null",
+        "true"
+    );
+    sqlx::query("insert into partition (id) values ($1) on conflict do nothing").bind(partition).execute(pool).await?;
+    woken(pool, draw(pool, filter, "hand_over", HAND_OVER, Some(partition)).await?).await
+}
+
 /// Nothing of a kind is claimed until it is resumed; what runs goes on. Answers whether that is new.
 pub async fn pause_kind(pool: &PgPool, kind: &str) -> Result<bool, Error> {
     let paused = sqlx::query("insert into kind_paused (kind) values ($1) on conflict do nothing").bind(kind).execute(pool).await?;

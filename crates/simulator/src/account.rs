@@ -42,6 +42,9 @@ pub struct AccountRequest {
     /// The 2FA password.
     #[serde(default)]
     pub password: Option<String>,
+    /// What the server tells of the password to who has the code.
+    #[serde(default)]
+    pub password_hint: Option<String>,
     /// Marked chat id → the lowest message id that the account sees.
     #[serde(default)]
     pub hidden_before: Option<BTreeMap<i64, i32>>,
@@ -89,6 +92,8 @@ pub(crate) struct Account {
     pub(crate) bot_token: Option<String>,
     pub(crate) phone: String,
     pub(crate) password: Option<String>,
+    #[serde(default)]
+    pub(crate) password_hint: Option<String>,
     pub(crate) hidden_before: BTreeMap<i64, i32>,
     pub(crate) chats: Option<Vec<i64>>,
     #[serde(with = "hex_key")]
@@ -125,6 +130,7 @@ impl Account {
             bot_token: None,
             phone: format!("99966{:05}", user_id.rem_euclid(100_000)),
             password: None,
+            password_hint: None,
             hidden_before: BTreeMap::new(),
             chats: None,
             key: ServerKey::new(key),
@@ -143,6 +149,7 @@ impl Account {
             bot_token: None,
             phone: String::new(),
             password: None,
+            password_hint: None,
             hidden_before: BTreeMap::new(),
             chats: Some(Vec::new()),
             key,
@@ -160,6 +167,9 @@ impl Account {
         }
         if request.password.is_some() {
             self.password = request.password.clone();
+        }
+        if request.password_hint.is_some() {
+            self.password_hint = request.password_hint.clone();
         }
         if let Some(hidden) = &request.hidden_before {
             self.hidden_before = hidden.clone();

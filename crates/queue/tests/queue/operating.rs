@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use telekeep_queue::{
-    Filter, Job, Outcome, State, Worker, attempts, cancel, counts, list, pause, pause_kind, progress, release, relocate,
+    Filter, Job, Outcome, State, Worker, attempts, cancel, counts, hand_over, list, pause, pause_kind, progress, release, relocate,
     remove_finished, reprioritise, resume, resume_kind, retry, workers,
 };
 use tokio::time::sleep;
@@ -223,6 +223,28 @@ async fn a_relocated_job_is_bound_by_its_new_partition(pool: PgPool) {
     assert_eq!(row(&pool, stays).await.attempt, 0);
     live.stop().await;
     at_rest(&pool).await;
+}
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn a_job_that_is_handed_over_leaves_the_waits_of_its_partition_behind(pool: PgPool) {
+    let later = utc_now() + Duration::from_secs(3600);
+    let rests = add(&pool, job("work")).await;
+    let snoozes = |_| async { Outcome::Snooze { until: Duration::from_secs(3600), reason: "the partition rests".into() } };
+    let live = Live::start(Worker::new(pool.clone(), config("rests")).register("work", QUICK, snoozes));
+    assert!(until_state(&pool, rests, State::Scheduled).await.not_before.is_some());
+    live.stop().await;
+    let (planned, held) = (add(&pool, job("work").run_at(later)).await, add(&pool, job("work")).await);
+    assert_eq!(pause(&pool, &Filter::one(held)).await.unwrap(), 1);
+    assert_eq!(hand_over(&pool, &Filter::default(), 9).await.unwrap(), 3);
+    let now = row(&pool, rests).await;
+    assert_eq!((now.partition, now.state, now.not_before), (9, State::Available, None));
+    assert!(now.run_at < later);
+    let now = row(&pool, planned).await;
+    assert_eq!((now.partition, now.state), (9, State::Scheduled));
+    assert!((now.run_at - later).abs() < chrono::TimeDelta::seconds(1), "a plan is no wait of the partition");
+    let now = row(&pool, held).await;
+    assert_eq!((now.partition, now.state), (9, State::Held));
+    counts_are_right(&pool).await;
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]

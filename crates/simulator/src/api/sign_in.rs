@@ -20,6 +20,8 @@ use crate::world::DC_ID;
 /// After this a client may ask for the code in another way.
 const RESEND_SECONDS: i32 = 120;
 const CODE_SECONDS: i32 = 300;
+/// A call, after the app and an SMS.
+const LAST_WAY: u8 = 2;
 /// Codes and tokens of sign-ins that were never finished are forgotten beyond this number.
 const UNFINISHED: usize = 10_000;
 
@@ -47,7 +49,8 @@ struct Code {
     hash: String,
     /// Unix time.
     made: i32,
-    resent: bool,
+    /// In which way it was sent: 0 the app, 1 an SMS, 2 a call.
+    way: u8,
 }
 
 impl Logins {
@@ -104,7 +107,7 @@ impl Caller<'_> {
             digits: format!("{:05}", rand::rng().random_range(0..100_000_u32)),
             hash: hex(&rand::rng().random::<[u8; 9]>()),
             made: clock::unix_now(),
-            resent: false,
+            way: 0,
         };
         let sent = sent_code(&code);
         let mut unfinished = self.unfinished();
@@ -118,10 +121,10 @@ impl Caller<'_> {
     pub(super) fn resend_code(&self, call: tl::functions::auth::ResendCode) -> Result<tl::enums::auth::SentCode, Failure> {
         let mut unfinished = self.unfinished();
         let code = unfinished.code(&digits(&call.phone_number), &call.phone_code_hash)?;
-        if code.resent {
+        if code.way == LAST_WAY {
             return Err(Failure::new(406, "SEND_CODE_UNAVAILABLE"));
         }
-        code.resent = true;
+        code.way += 1;
         Ok(sent_code(code))
     }
 
@@ -174,7 +177,7 @@ impl Caller<'_> {
             current_algo: verifier.map(|verifier| algorithm(verifier.salt1, verifier.salt2)),
             srp_b: challenge.as_ref().map(|challenge| challenge.public.to_vec()),
             srp_id: challenge.map(|challenge| challenge.id),
-            hint: None,
+            hint: account.password_hint.clone(),
             email_unconfirmed_pattern: None,
             new_algo: algorithm(vec![0; 8], vec![0; 16]),
             new_secure_algo: tl::enums::SecurePasswordKdfAlgo::Unknown,
@@ -305,17 +308,17 @@ pub(super) fn kept<T>(result: Result<T, StateError>) -> Result<T, Failure> {
 
 fn sent_code(code: &Code) -> tl::enums::auth::SentCode {
     let length = code.digits.len() as i32;
-    let r#type = match code.resent {
-        false => tl::types::auth::SentCodeTypeApp { length }.into(),
-        true => tl::types::auth::SentCodeTypeSms { length }.into(),
+    let r#type = match code.way {
+        0 => tl::types::auth::SentCodeTypeApp { length }.into(),
+        1 => tl::types::auth::SentCodeTypeSms { length }.into(),
+        _ => tl::types::auth::SentCodeTypeCall { length }.into(),
     };
-    tl::types::auth::SentCode {
-        r#type,
-        phone_code_hash: code.hash.clone(),
-        next_type: (!code.resent).then_some(tl::enums::auth::CodeType::Sms),
-        timeout: Some(RESEND_SECONDS),
-    }
-    .into()
+    let next_type = match code.way {
+        0 => Some(tl::enums::auth::CodeType::Sms),
+        1 => Some(tl::enums::auth::CodeType::Call),
+        _ => None,
+    };
+    tl::types::auth::SentCode { r#type, phone_code_hash: code.hash.clone(), next_type, timeout: Some(RESEND_SECONDS) }.into()
 }
 
 fn algorithm(salt1: Vec<u8>, salt2: Vec<u8>) -> tl::enums::PasswordKdfAlgo {

@@ -74,6 +74,9 @@ async fn codes_are_refused_resent_cancelled_and_expire() {
     let resend = tl::functions::auth::ResendCode { phone_number: PHONE.to_owned(), phone_code_hash: hash.clone(), reason: None };
     let tl::enums::auth::SentCode::Code(resent) = raw.call(&resend).await.expect("another way") else { panic!("no code") };
     assert!(matches!(resent.r#type, tl::enums::auth::SentCodeType::Sms(_)));
+    assert!(matches!(resent.next_type, Some(tl::enums::auth::CodeType::Call)));
+    let tl::enums::auth::SentCode::Code(resent) = raw.call(&resend).await.expect("another way") else { panic!("no code") };
+    assert!(matches!(resent.r#type, tl::enums::auth::SentCodeType::Call(_)) && resent.next_type.is_none());
     assert_eq!(raw.call(&resend).await.unwrap_err(), "406 SEND_CODE_UNAVAILABLE");
     let cancel = tl::functions::auth::CancelCode { phone_number: PHONE.to_owned(), phone_code_hash: hash.clone() };
     assert!(raw.call(&cancel).await.expect("cancels"));
