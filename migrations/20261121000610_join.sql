@@ -28,6 +28,7 @@ create table chat_join (
     -- of a requested one: when it is looked whether somebody let us in, and how often it was
     look_at       timestamptz,
     looks         int not null default 0,
+    looked_at     timestamptz,
     created_at    timestamptz not null default now(),
     state_at      timestamptz not null default now(),
     check (num_nonnulls(name, invite) <= 1 and (invite is null) = (invite_key_id is null))

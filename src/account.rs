@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod find;
+pub mod joining;
 pub mod login;
 mod permit;
 pub mod seal;
@@ -233,6 +234,7 @@ impl Accounts {
             table::save_session(&mut conn, account.id, &session).await?;
             rotation.sealed += 1;
         }
+        self.reseal_invites(&mut conn, &key).await?;
         // half a login is begun anew
         table::forget_logins_but(&mut conn, key.id()).await?;
         rotation.old_forgotten = key.end_rotation(&self.key)?;

@@ -23,6 +23,7 @@ mod erase;
 pub mod error;
 pub mod event;
 pub mod import;
+pub mod join;
 mod kind;
 pub mod ledger;
 pub mod link;

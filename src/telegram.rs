@@ -6,7 +6,7 @@
 //! - `flood`: waits of a few seconds are slept here, longer ones are the caller's schedule. `budget`: how fast calls may come, so that
 //!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
-//! - `history`, `chats`: the calls that collecting needs. `login`: signing in.
+//! - `history`, `chats`: the calls that collecting needs. `joining`: the ones that change where an account is. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
 
@@ -17,6 +17,7 @@ pub mod error;
 pub mod flood;
 pub mod hearing;
 pub mod history;
+pub mod joining;
 pub mod login;
 pub mod session;
 pub mod updates;

@@ -6,6 +6,7 @@ use super::{Accounts, Result};
 use crate::record::{
     AccountId,
     budget::{self as table, Filling, Taken},
+    join,
 };
 use crate::telegram::{self, Dialogs, budget, flood};
 
@@ -39,7 +40,14 @@ impl Accounts {
     /// Lists all dialogs of an account. Once is enough: what it learns stays in the record.
     pub async fn dialogs(&self, id: AccountId) -> Result<Dialogs> {
         let connection = self.open(id).await?;
-        connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await
+        let dialogs = connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await?;
+        join::note_membership(&mut *self.pool.acquire().await?, id, &dialogs.memberships(), true).await?;
+        Ok(dialogs)
+    }
+
+    /// Spends more of a method's budget, or less, than the call that was permitted.
+    pub async fn spend(&self, id: AccountId, method: &str, calls: f64) -> Result<()> {
+        Ok(table::spend(&mut *self.pool.acquire().await?, id, method, calls).await?)
     }
 
     async fn take(&self, id: AccountId, method: &str) -> Result<Taken> {

@@ -75,3 +75,14 @@ pub async fn take(
         }
     })
 }
+
+/// Spends more, or less, than the call that was taken: a place in the queue that is longer, or given back.
+pub async fn spend(conn: &mut PgConnection, account: AccountId, method: &str, calls: f64) -> sqlx::Result<()> {
+    sqlx::query("update account_budget set tokens = tokens - $3 where account_id = $1 and method = $2")
+        .bind(account.0)
+        .bind(method)
+        .bind(calls)
+        .execute(conn)
+        .await
+        .map(drop)
+}

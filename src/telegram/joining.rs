@@ -5,8 +5,19 @@ use std::fmt;
 use grammers_tl_types as tl;
 use tl::enums::messages::ChatInviteJoinResult;
 
-use super::{Connection, Error, InputChat, Result, chats};
+use super::{Connection, Dialogs, Error, InputChat, Result, chats};
 use crate::record::ChatId;
+
+/// Channels and supergroups that an account may be in, without and with Premium:
+/// <https://core.telegram.org/api/config#channels-limit-default>
+const MOST_CHATS: (i64, i64) = (500, 1_000);
+/// So many of them are left to the account's owner.
+const LEFT_FREE: i64 = 20;
+
+/// How many channels and supergroups an account is let into here.
+pub fn most_chats(premium: bool) -> i64 {
+    (if premium { MOST_CHATS.1 } else { MOST_CHATS.0 }) - LEFT_FREE
+}
 
 /// The part of an invite link behind `t.me/+`: whoever has it may enter, so that it is no text for a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,6 +61,20 @@ pub enum Joined {
     AccountFull,
     /// Nothing will come of it, in Telegram's words.
     Refused(String),
+}
+
+impl InputChat {
+    /// The method by which an account leaves this chat.
+    pub fn leaving_method(&self) -> &'static str {
+        if self.channel().is_some() { "channels.leaveChannel" } else { "messages.deleteChatUser" }
+    }
+}
+
+impl Dialogs {
+    /// The chats among them that the account is in.
+    pub fn memberships(&self) -> Vec<ChatId> {
+        self.chats.iter().cloned().filter_map(Seen::of).filter(|seen| seen.member).map(|seen| seen.chat).collect()
+    }
 }
 
 impl Connection {
