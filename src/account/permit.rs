@@ -45,9 +45,14 @@ impl Accounts {
         Ok(dialogs)
     }
 
-    /// Spends more of a method's budget, or less, than the call that was permitted.
-    pub async fn spend(&self, id: AccountId, method: &str, calls: f64) -> Result<()> {
-        Ok(table::spend(&mut *self.pool.acquire().await?, id, method, calls).await?)
+    /// Gives a permitted call back that was not made.
+    pub async fn give_back(&self, id: AccountId, method: &str) -> Result<()> {
+        Ok(table::give_back(&mut *self.pool.acquire().await?, id, method).await?)
+    }
+
+    /// Lets a method's budget begin empty from now, short of so many calls more.
+    pub async fn empty(&self, id: AccountId, method: &str, more: f64) -> Result<()> {
+        Ok(table::empty(&mut *self.pool.acquire().await?, id, method, more).await?)
     }
 
     async fn take(&self, id: AccountId, method: &str) -> Result<Taken> {
@@ -61,7 +66,9 @@ impl Accounts {
         };
         let budget = budget::of(method);
         let filling = Filling { capacity: budget.capacity, rate: budget.rate * pace };
-        Ok(table::take(&mut *self.pool.acquire().await?, id, method, filling, flood::LONGEST_SLEEP).await?)
+        // The pause after a join begins with its answer: a place in the queue before that would be too early.
+        let patience = if method == budget::JOIN { Duration::ZERO } else { flood::LONGEST_SLEEP };
+        Ok(table::take(&mut *self.pool.acquire().await?, id, method, filling, patience).await?)
     }
 }
 

@@ -111,18 +111,18 @@ impl ChatJoin {
         cx.accounts.permit(self.account, budget::JOIN).await?;
         let looked = self.look(cx, &connection, join).await;
         if !matches!(looked, Ok(Look::Outside(_))) {
-            cx.accounts.spend(self.account, budget::JOIN, -1.0).await?;
+            cx.accounts.give_back(self.account, budget::JOIN).await?;
         }
         let way = match looked? {
             Look::Outside(way) => way,
             Look::Came(came) => return Ok(came),
         };
-        let jitter = rand::rng().random_range(0.0..budget::JOIN_JITTER);
-        cx.accounts.spend(self.account, budget::JOIN, jitter).await?;
         let answer = match &way {
             Way::Channel(chat) => connection.join_channel(chat).await,
             Way::Invite(invite) => connection.import_invite(invite).await,
         };
+        // The pause counts from the answer: a call that was slow to leave shortens none.
+        cx.accounts.empty(self.account, budget::JOIN, rand::rng().random_range(0.0..budget::JOIN_JITTER)).await?;
         if let Err(telegram::Error::Flood { wait, .. }) = &answer {
             // The other way to join is no way around it.
             cx.accounts.learn(self.account, &telegram::Error::Flood { method: budget::JOIN.into(), wait: *wait }).await?;

@@ -76,13 +76,25 @@ pub async fn take(
     })
 }
 
-/// Spends more, or less, than the call that was taken: a place in the queue that is longer, or given back.
-pub async fn spend(conn: &mut PgConnection, account: AccountId, method: &str, calls: f64) -> sqlx::Result<()> {
-    sqlx::query("update account_budget set tokens = tokens - $3 where account_id = $1 and method = $2")
+/// Gives a call back that was taken and not made.
+pub async fn give_back(conn: &mut PgConnection, account: AccountId, method: &str) -> sqlx::Result<()> {
+    sqlx::query("update account_budget set tokens = tokens + 1 where account_id = $1 and method = $2")
         .bind(account.0)
         .bind(method)
-        .bind(calls)
         .execute(conn)
         .await
         .map(drop)
+}
+
+/// Empties a bucket from now on, and by so many calls more: the pause counts from here.
+pub async fn empty(conn: &mut PgConnection, account: AccountId, method: &str, more: f64) -> sqlx::Result<()> {
+    sqlx::query(
+        "update account_budget set tokens = -$3::float8, updated_at = clock_timestamp() where account_id = $1 and method = $2",
+    )
+    .bind(account.0)
+    .bind(method)
+    .bind(more)
+    .execute(conn)
+    .await
+    .map(drop)
 }
