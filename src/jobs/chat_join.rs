@@ -3,7 +3,6 @@
 //! May run twice: who is in the chat already has joined. What is joined stands in the record alone (an invite is a secret), and so
 //! does what came of it; a job whose join is over, or has gone to another account, does nothing.
 
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use telekeep_queue::{self as queue, NewJob};
@@ -122,7 +121,8 @@ impl ChatJoin {
             Way::Invite(invite) => connection.import_invite(invite).await,
         };
         // The pause counts from the answer: a call that was slow to leave shortens none.
-        cx.accounts.empty(self.account, budget::JOIN, rand::rng().random_range(0.0..budget::JOIN_JITTER)).await?;
+        let jitter = rand::random_range(0.0..budget::JOIN_JITTER);
+        cx.accounts.empty(self.account, budget::JOIN, jitter).await?;
         if let Err(telegram::Error::Flood { wait, .. }) = &answer {
             // The other way to join is no way around it.
             cx.accounts.learn(self.account, &telegram::Error::Flood { method: budget::JOIN.into(), wait: *wait }).await?;
