@@ -33,10 +33,10 @@ pub fn target(text: &str) -> Option<Target> {
         return target(&format!("@{}", parameter(query, "domain")?));
     }
     let path = ["https://", "http://"].iter().find_map(|p| text.strip_prefix(p)).unwrap_or(text);
-    if let Some(path) = ["t.me/", "telegram.me/", "telegram.dog/"].iter().find_map(|p| path.strip_prefix(p)) {
-        if let Some(hash) = path.strip_prefix("joinchat/").or_else(|| path.strip_prefix('+')) {
-            return invite(hash.split(['/', '?', '#']).next()?);
-        }
+    if let Some(path) = ["t.me/", "telegram.me/", "telegram.dog/"].iter().find_map(|p| path.strip_prefix(p))
+        && let Some(hash) = path.strip_prefix("joinchat/").or_else(|| path.strip_prefix('+'))
+    {
+        return invite(hash.split(['/', '?', '#']).next()?);
     }
     match find::target(text)? {
         find::Target::Name(name) => Some(Target::Name(name)),

@@ -328,7 +328,7 @@ pub enum Asked {
     /// An account takes it; with its id, unless nothing was to change.
     Taken { join: Option<i64>, taken: Taken },
     /// It was asked for before, and is still open.
-    Open(Join),
+    Open(Box<Join>),
     /// No account has room.
     NoRoom,
 }
@@ -347,7 +347,7 @@ pub async fn ask(
     let (mut answers, mut jobs) = (Vec::with_capacity(aims.len()), Vec::new());
     for aim in aims {
         if let Some(open) = table::open(conn, &aim.digest, named).await? {
-            answers.push(Asked::Open(open));
+            answers.push(Asked::Open(Box::new(open)));
             continue;
         }
         let chat = table::chat_of(conn, aim).await?;
