@@ -9,6 +9,7 @@ pub mod audit;
 pub mod find;
 pub mod health;
 mod host;
+pub mod joining;
 pub mod keeper;
 mod lease;
 pub mod login;
@@ -304,6 +305,7 @@ impl Accounts {
             self.give_back(account.id).await?;
             sealed?;
         }
+        self.reseal_invites(&mut conn, &key).await?;
         // half a login is begun anew
         table::forget_logins_but(&mut conn, key.id()).await?;
         rotation.old_forgotten = key.end_rotation(&self.key)?;

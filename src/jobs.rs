@@ -1,5 +1,7 @@
 //! Jobs: one file a kind, and the explicit list of them. The work of a kind is a free function that tests drive without a queue.
 
+pub mod chat_join;
+pub mod chat_leave;
 pub mod chat_refresh;
 pub mod count_sample;
 pub mod handover;
@@ -25,20 +27,22 @@ use crate::{
     },
     telegram::{self, Connection, InputChat},
 };
+use chat_join::ChatJoin;
+use chat_leave::ChatLeave;
 use chat_refresh::ChatRefresh;
 use count_sample::CountSample;
 use history_fetch::HistoryFetch;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND];
+pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     const POLICY: Policy = Policy::DEFAULT;
 
-    /// The chat that it serves.
-    fn chat(&self) -> ChatId;
+    /// The chat that it serves, by whichever account reads it; none: it serves the account of its partition.
+    fn chat(&self) -> Option<ChatId>;
 
     /// Unique among the kind's unfinished jobs.
     fn unique_key(&self) -> String;
@@ -164,7 +168,9 @@ pub fn worker(pool: PgPool, accounts: Arc<Accounts>, config: queue::WorkerConfig
     let worker = Worker::new(pool.clone(), config);
     let worker = register::<ChatRefresh>(worker, &pool, &accounts);
     let worker = register::<HistoryFetch>(worker, &pool, &accounts);
-    register::<CountSample>(worker, &pool, &accounts)
+    let worker = register::<CountSample>(worker, &pool, &accounts);
+    let worker = register::<ChatJoin>(worker, &pool, &accounts);
+    register::<ChatLeave>(worker, &pool, &accounts)
 }
 
 fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> Worker {
@@ -179,7 +185,7 @@ fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> 
             match payload.run(&cx).await {
                 Ok(Progress::Finished) => Outcome::Done,
                 Ok(Progress::MoreToDo) => Outcome::MoreToDo,
-                Err(e) => settle(&cx, Some(payload.chat()), e).await,
+                Err(e) => settle(&cx, payload.chat(), e).await,
             }
         }
     })
@@ -196,7 +202,9 @@ async fn settle(cx: &JobContext, chat: Option<ChatId>, error: JobError) -> Outco
 
 async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &str) -> Result<Outcome, JobError> {
     let action = error.action();
-    let asked = cx.asked();
+    // A job without a chat works for its own account.
+    let own = || (chat.is_none() && cx.job.partition > 0).then_some(AccountId(cx.job.partition));
+    let asked = cx.asked().or_else(own);
     if let (Some(account), JobError::Telegram(failed) | JobError::Account(account::Error::Telegram(failed))) = (asked, error) {
         cx.accounts.learn(account, failed).await?;
     }
@@ -236,13 +244,20 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
 
 const NO_READER: &str = "no other account reads this chat: import or sign in one that does, then `telekeep job release`";
 
+const NO_ACCOUNT: &str = "only this account can do it: sign it in or import it again, then `telekeep job release`";
+
 /// What becomes of a job whose chat nobody reads: done where the ledger says why, else held.
 async fn without_reader(cx: &JobContext, chat: Option<ChatId>, action: &Action, text: &str) -> Result<Outcome, JobError> {
     Ok(match (action, chat) {
         (Action::AccountStopped, Some(chat)) if coverage::is_inaccessible(&mut *cx.pool.acquire().await?, chat).await? => {
             Outcome::Done
         }
-        (Action::AccountStopped | Action::Inaccessible { .. }, _) => Outcome::Hold { error: text.into(), hint: NO_READER.into() },
+        (Action::AccountStopped | Action::Inaccessible { .. }, Some(_)) => {
+            Outcome::Hold { error: text.into(), hint: NO_READER.into() }
+        }
+        (Action::AccountStopped | Action::Inaccessible { .. }, None) => {
+            Outcome::Hold { error: text.into(), hint: NO_ACCOUNT.into() }
+        }
         (Action::Hold { hint }, _) => Outcome::Hold { error: text.into(), hint: (*hint).into() },
         (Action::Discard, _) => Outcome::Discard { reason: text.into() },
         (Action::Snooze { wait }, _) => Outcome::Snooze { until: *wait, reason: text.into() },

@@ -24,6 +24,7 @@ pub mod error;
 pub mod event;
 pub mod health;
 pub mod import;
+pub mod join;
 mod kind;
 pub mod lease;
 pub mod ledger;

@@ -23,6 +23,41 @@ pub struct Workflow {
     pub trigger: Trigger,
     pub select: Select,
     pub steps: Vec<Step>,
+    #[serde(default, skip_serializing_if = "Allow::is_empty")]
+    pub allow: Allow,
+}
+
+/// What a workflow may do beside reading.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allow {
+    /// Chats that it may join again, by public name or id.
+    pub join: Vec<Joinable>,
+}
+
+/// A chat of an allow-list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Joinable {
+    /// A marked id.
+    Id(i64),
+    /// A public name, with or without `@`.
+    Name(String),
+}
+
+impl Allow {
+    /// Whether nothing is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.join.is_empty()
+    }
+
+    /// Whether a chat with these public names may be joined.
+    pub fn joins(&self, chat: ChatId, names: &[String]) -> bool {
+        self.join.iter().any(|allowed| match allowed {
+            Joinable::Id(id) => *id == chat.0,
+            Joinable::Name(name) => names.iter().any(|it| it.eq_ignore_ascii_case(name.trim_start_matches('@'))),
+        })
+    }
 }
 
 /// What starts a workflow.

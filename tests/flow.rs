@@ -24,6 +24,8 @@ mod importing;
 mod installation;
 #[path = "flow/installed.rs"]
 mod installed;
+#[path = "flow/joining.rs"]
+mod joining;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/live.rs"]

@@ -59,8 +59,9 @@ impl Keeper {
         }
         let draining = node::is_draining(&mut conn, me).await?;
         let all = table::claimable(&mut conn, accounts.name()).await?;
-        let shares = table::shares(&mut conn).await?;
         let gone = accounts.gone(&mut conn).await?;
+        let mut shares = table::shares(&mut conn).await?;
+        shares.retain(|(node, _)| !gone.contains(node));
         let ahead = lease::clock_is_ahead(&mut conn).await?;
         drop(conn);
         let mine: Vec<AccountId> = accounts.kept().collect();

@@ -6,6 +6,7 @@ use super::{Accounts, Result};
 use crate::record::{
     AccountId,
     budget::{self as table, Filling, Taken},
+    join,
 };
 use crate::telegram::{self, Dialogs, budget, flood};
 
@@ -39,7 +40,19 @@ impl Accounts {
     /// Lists all dialogs of an account. Once is enough: what it learns stays in the record.
     pub async fn dialogs(&self, id: AccountId) -> Result<Dialogs> {
         let connection = self.open(id).await?;
-        connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await
+        let dialogs = connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await?;
+        join::note_membership(&mut *self.pool.acquire().await?, id, &dialogs.memberships(), true).await?;
+        Ok(dialogs)
+    }
+
+    /// Gives a permitted call back that was not made.
+    pub async fn refund(&self, id: AccountId, method: &str) -> Result<()> {
+        Ok(table::refund(&mut *self.pool.acquire().await?, id, method).await?)
+    }
+
+    /// Lets a method's budget begin empty from now, short of so many calls more.
+    pub async fn empty(&self, id: AccountId, method: &str, more: f64) -> Result<()> {
+        Ok(table::empty(&mut *self.pool.acquire().await?, id, method, more).await?)
     }
 
     async fn take(&self, id: AccountId, method: &str) -> Result<Taken> {
@@ -53,7 +66,9 @@ impl Accounts {
         };
         let budget = budget::of(method);
         let filling = Filling { capacity: budget.capacity, rate: budget.rate * pace };
-        Ok(table::take(&mut *self.pool.acquire().await?, id, method, filling, flood::LONGEST_SLEEP).await?)
+        // The pause after a join begins with its answer: a place in the queue before that would be too early.
+        let patience = if method == budget::JOIN { Duration::ZERO } else { flood::LONGEST_SLEEP };
+        Ok(table::take(&mut *self.pool.acquire().await?, id, method, filling, patience).await?)
     }
 }
 

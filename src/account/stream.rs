@@ -434,6 +434,7 @@ impl Stream<'_> {
             Err(record::Error::NotWatched(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        record::join::note_absence(&mut tx, self.account, &[chat]).await?;
         tx.commit().await?;
         tracing::warn!(
             account.id = self.account.0,

@@ -1,5 +1,7 @@
 //! `telekeep chat`: which chats are collected.
 
+mod join;
+
 use std::process::ExitCode;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -41,6 +43,12 @@ pub enum Chat {
         #[arg(allow_negative_numbers = true)]
         chat: String,
     },
+    /// Join chats: at their turn, minutes apart, each by the account that suits best
+    Join(join::JoinArgs),
+    /// Leave a chat; what is stored stays
+    Leave(join::LeaveArgs),
+    /// Joins and what came of them, the newest first
+    Joins(join::ListArgs),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +120,9 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
             accounts.close().await;
             watched?;
         }
+        Chat::Join(args) => return join::join(&config, &pool, args).await,
+        Chat::Leave(args) => return join::leave(&config, &pool, args).await,
+        Chat::Joins(args) => join::list(&pool, args).await?,
         Chat::Unwatch { chat } => {
             let chat = known(&pool, &chat).await?;
             let was = watch::unwatch(&mut *pool.acquire().await?, chat).await?;

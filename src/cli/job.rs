@@ -129,9 +129,9 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
             let (chat, new) = {
                 let mut conn = pool.acquire().await?;
                 let chat = match &job {
-                    Enqueue::ChatRefresh(j) => j.chat(),
-                    Enqueue::HistoryFetch(j) => j.chat(),
-                    Enqueue::CountSample(j) => j.chat(),
+                    Enqueue::ChatRefresh(j) => j.chat,
+                    Enqueue::HistoryFetch(j) => j.chat,
+                    Enqueue::CountSample(j) => j.chat,
                 };
                 let Some(watch) = record::watch::show(&mut conn, chat).await? else {
                     return Err(record::Error::NotWatched(chat).into());

@@ -146,7 +146,12 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
             workflow::run::advance_all(&pool).await?;
             trigger::listener::consume_all(&pool, &workflows).await?;
             jobs::handover::round(&pool).await?;
-            if round { Ok(trigger::reconcile::round(&pool).await?) } else { Ok(0) }
+            trigger::joining::looks(&pool).await?;
+            if !round {
+                return Ok(0);
+            }
+            trigger::joining::orphans(&pool).await?;
+            Ok(trigger::reconcile::round(&pool).await?)
         }
         .await;
         let told = result.err().map_or_else(String::new, |e| crate::error::chain(e.as_ref()));

@@ -29,8 +29,8 @@ pub struct ChatRefresh {
 impl Job for ChatRefresh {
     const KIND: &'static str = "chat_refresh";
 
-    fn chat(&self) -> ChatId {
-        self.chat
+    fn chat(&self) -> Option<ChatId> {
+        Some(self.chat)
     }
 
     fn unique_key(&self) -> String {

@@ -37,8 +37,8 @@ pub struct CountSample {
 impl Job for CountSample {
     const KIND: &'static str = "count_sample";
 
-    fn chat(&self) -> ChatId {
-        self.chat
+    fn chat(&self) -> Option<ChatId> {
+        Some(self.chat)
     }
 
     fn unique_key(&self) -> String {

@@ -36,8 +36,8 @@ fn window_arg(text: &str) -> Result<Window, String> {
 impl Job for HistoryFetch {
     const KIND: &'static str = "history_fetch";
 
-    fn chat(&self) -> ChatId {
-        self.chat
+    fn chat(&self) -> Option<ChatId> {
+        Some(self.chat)
     }
 
     fn unique_key(&self) -> String {

@@ -75,3 +75,26 @@ pub async fn take(
         }
     })
 }
+
+/// Gives a call back that was taken and not made.
+pub async fn refund(conn: &mut PgConnection, account: AccountId, method: &str) -> sqlx::Result<()> {
+    sqlx::query("update account_budget set tokens = tokens + 1 where account_id = $1 and method = $2")
+        .bind(account.0)
+        .bind(method)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Empties a bucket from now on, and by so many calls more: the pause counts from here.
+pub async fn empty(conn: &mut PgConnection, account: AccountId, method: &str, more: f64) -> sqlx::Result<()> {
+    sqlx::query(
+        "update account_budget set tokens = -$3::float8, updated_at = clock_timestamp() where account_id = $1 and method = $2",
+    )
+    .bind(account.0)
+    .bind(method)
+    .bind(more)
+    .execute(conn)
+    .await
+    .map(drop)
+}

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::boxes::BoxRow;
 use super::coverage::{self, Window};
 use super::message::{self, Counts, Deletion, Written};
-use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, watch};
+use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, join, watch};
 
 /// So many of the newest ids may have changed where Telegram told no difference.
 pub const STALE_AFTER_JUMP: i64 = 10_000;
@@ -265,10 +265,25 @@ async fn events(conn: &mut PgConnection, account: AccountId, happened: &Happened
             event::note(conn, *to, Event::Migrated.as_str(), Some(account)).await?;
         }
     }
+    places(conn, account, happened).await?;
     let told: BTreeSet<(ChatId, Event)> = happened.events.iter().filter(|(chat, _)| watched.contains(chat)).copied().collect();
     for (chat, told) in told {
         let told = if told == Event::Changed && was_unreadable(conn, chat, account).await? { Event::Joined } else { told };
         event::note(conn, chat, told.as_str(), Some(account)).await?;
+    }
+    Ok(())
+}
+
+/// Where the account is now, also of chats that nobody watches: whoever is to join a chat must know, and that a request was granted is
+/// told by nothing else.
+async fn places(conn: &mut PgConnection, account: AccountId, happened: &Happened) -> Result<(), Error> {
+    let of = |wanted: &[Event]| -> Vec<ChatId> {
+        happened.events.iter().filter(|(_, event)| wanted.contains(event)).map(|(chat, _)| *chat).collect()
+    };
+    join::note_membership(conn, account, &of(&[Event::Joined]), true).await?;
+    join::note_absence(conn, account, &of(&[Event::Left])).await?;
+    if join::any_unknown(conn, account, &of(&[Event::Joined, Event::Changed])).await? {
+        join::look_soon(conn, account).await?;
     }
     Ok(())
 }

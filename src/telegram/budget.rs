@@ -26,6 +26,12 @@ pub const DIALOGS: &str = "messages.getDialogs";
 pub const DIFFERENCE: &str = "updates.getDifference";
 /// updates.getChannelDifference.
 pub const CHANNEL_DIFFERENCE: &str = "updates.getChannelDifference";
+/// Joining, by whichever of [`JOIN_METHODS`]: one budget for all of them.
+pub const JOIN: &str = "joining";
+/// The methods that make an account a member.
+pub const JOIN_METHODS: &[&str] = &["channels.joinChannel", "messages.importChatInvite"];
+/// Up to such a share of the pause between two joins is added to it, at random, so that they keep no beat.
+pub const JOIN_JITTER: f64 = 0.5;
 
 /// The budget of a method, by Telegram's own name.
 pub fn of(method: &str) -> Budget {
@@ -46,6 +52,11 @@ pub fn of(method: &str) -> Budget {
         }
         // Assumed: descriptions in full are dear.
         "channels.getFullChannel" | "messages.getFullChat" | "users.getFullUser" => Budget { capacity: 20.0, rate: 12.0 / MINUTE },
+        // Assumed: minutes between joins; with the jitter, four to six.
+        JOIN => Budget { capacity: 1.0, rate: 1.0 / (4.0 * MINUTE) },
+        // Assumed: leaving many chats at once shows as well; an invite is looked at before each join, as apps do.
+        "channels.leaveChannel" | "messages.deleteChatUser" => Budget { capacity: 2.0, rate: 1.0 / MINUTE },
+        "messages.checkChatInvite" => Budget { capacity: 5.0, rate: 2.0 / MINUTE },
         // Assumed: what is not named here is called rarely.
         _ => Budget { capacity: 10.0, rate: 1.0 },
     }

@@ -12,8 +12,17 @@ use toml::Spanned;
 
 use telekeep_queue::Retry;
 
-use super::{Missed, Select, Step, Trigger, Workflow, Workflows};
-use crate::{config::line_of, record::event::EVENTS};
+use super::{Allow, Joinable, Missed, Select, Step, Trigger, Workflow, Workflows};
+use crate::{
+    account::find,
+    config::line_of,
+    jobs::{Job, chat_join::ChatJoin, chat_leave::ChatLeave},
+    record::event::EVENTS,
+};
+
+/// The kinds that a workflow needs leave for, and that it never has.
+const JOINS: &str = ChatJoin::KIND;
+const LEAVES: &str = ChatLeave::KIND;
 
 /// What is wrong with a workflow file, and where: a user's mistake.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +56,15 @@ struct File {
     select: Select,
     #[serde(default)]
     step: Vec<Spanned<FileStep>>,
+    #[serde(default)]
+    allow: FileAllow,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct FileAllow {
+    #[serde(default)]
+    join: Vec<Spanned<Joinable>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -194,6 +212,13 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
                 format!("unknown job {:?}; known are {}", step.job.get_ref(), kinds.join(", ")),
             ));
         }
+        if step.job.get_ref() == JOINS && file.allow.join.is_empty() {
+            let message = format!("a step {JOINS} joins nothing that the file does not name: add [allow] join = [\"@NAME\", ID]");
+            errors.push(fault(Some(step.job.span()), message));
+        }
+        if step.job.get_ref() == LEAVES {
+            errors.push(fault(Some(step.job.span()), format!("{LEAVES} is an operator's alone: `telekeep chat leave CHAT`")));
+        }
         for after in step.after.iter().filter(|a| !names.contains(a.get_ref())) {
             errors.push(fault(
                 Some(after.span()),
@@ -225,8 +250,19 @@ pub fn parse(path: &Path, text: &str, kinds: &[&str]) -> Result<Workflow, Vec<Wo
         let span = lines.get(&name).cloned();
         errors.push(fault(span, format!("step {name:?} waits for itself: its `after` leads in a cycle; remove one of its links")));
     }
+    for joinable in &file.allow.join {
+        let valid = match joinable.get_ref() {
+            Joinable::Id(id) => *id < 0,
+            Joinable::Name(name) => matches!(find::target(name), Some(find::Target::Name(_))),
+        };
+        if !valid {
+            let message = "not a chat that can be joined: write a public name as \"@NAME\", or an id as -1001234567890";
+            errors.push(fault(Some(joinable.span()), message.into()));
+        }
+    }
     if errors.is_empty() {
-        Ok(Workflow { name: file.name.into_inner(), description: file.description, trigger, select: file.select, steps })
+        let allow = Allow { join: file.allow.join.into_iter().map(Spanned::into_inner).collect() };
+        Ok(Workflow { name: file.name.into_inner(), description: file.description, trigger, select: file.select, steps, allow })
     } else {
         Err(errors)
     }

@@ -6,7 +6,10 @@ use telekeep_queue as queue;
 
 use super::{Step, Workflow};
 use crate::{
-    jobs,
+    jobs::{
+        self, Job,
+        chat_join::{self, ChatJoin},
+    },
     record::{
         self, ChatId,
         workflow::{self as table, Started},
@@ -137,7 +140,12 @@ async fn advance(conn: &mut PgConnection, run: i64) -> Result<Vec<queue::Wake>, 
 
 /// Enqueues the jobs of a step; one that exists already is attached to it.
 async fn start(conn: &mut PgConnection, run: i64, chat: ChatId, workflow: &Workflow, step: &Step) -> Result<queue::Wake, RunError> {
-    let mut planned = jobs::plan(conn, &step.job, chat).await?;
+    let mut planned = if step.job == ChatJoin::KIND {
+        let is_allowed = |names: &[String]| workflow.allow.joins(chat, names);
+        chat_join::rejoin(conn, chat, is_allowed, &workflow.name).await?
+    } else {
+        jobs::plan(conn, &step.job, chat).await?
+    };
     let run_at = match step.delay_seconds(chat) {
         Some(seconds) => Some(table::now(conn).await? + chrono::Duration::seconds(seconds.into())),
         None => None,

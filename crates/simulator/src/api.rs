@@ -301,6 +301,7 @@ fn happens(id: u32) -> bool {
         id,
         f::channels::JoinChannel::CONSTRUCTOR_ID
             | f::channels::LeaveChannel::CONSTRUCTOR_ID
+            | f::messages::DeleteChatUser::CONSTRUCTOR_ID
             | f::messages::ImportChatInvite::CONSTRUCTOR_ID
     )
 }
@@ -358,6 +359,7 @@ fn dispatch(caller: &Caller<'_>, id: u32, method: &str, body: &[u8]) -> Result<V
 
         f::channels::JoinChannel::CONSTRUCTOR_ID => call(body, |call| caller.join(call)),
         f::channels::LeaveChannel::CONSTRUCTOR_ID => call(body, |call| caller.leave(call)),
+        f::messages::DeleteChatUser::CONSTRUCTOR_ID => call(body, |call| caller.leave_group(call)),
         f::messages::CheckChatInvite::CONSTRUCTOR_ID => call(body, |call| caller.check_invite(call)),
         f::messages::ImportChatInvite::CONSTRUCTOR_ID => call(body, |call| caller.import_invite(call)),
 

@@ -27,6 +27,24 @@ impl Caller<'_> {
         self.happens(Event::Leave { chat: chat.id, user: self.account.user_id })
     }
 
+    /// A basic group is left by removing oneself: <https://core.telegram.org/method/messages.deleteChatUser>
+    pub(super) fn leave_group(&self, call: tl::functions::messages::DeleteChatUser) -> Result<tl::enums::Updates, Failure> {
+        let own = match &call.user_id {
+            tl::enums::InputUser::UserSelf => true,
+            tl::enums::InputUser::User(user) => user.user_id == self.account.user_id,
+            _ => false,
+        };
+        if !own {
+            return Err(Failure::bad("CHAT_ADMIN_REQUIRED"));
+        }
+        let chat = self.datacentre.world.chat(ChatKind::Group.marked(call.chat_id));
+        let chat = chat.filter(|chat| chat.kind == ChatKind::Group).ok_or_else(|| Failure::bad("CHAT_ID_INVALID"))?;
+        if !self.sight(chat).is_some_and(|sight| sight.member) {
+            return Err(Failure::bad("USER_NOT_PARTICIPANT"));
+        }
+        self.happens(Event::Leave { chat: chat.id, user: self.account.user_id })
+    }
+
     pub(super) fn check_invite(&self, call: tl::functions::messages::CheckChatInvite) -> Result<tl::enums::ChatInvite, Failure> {
         let chat = self.invited(&call.hash)?;
         if self.sight(chat).is_some_and(|sight| sight.member)
@@ -39,7 +57,7 @@ impl Caller<'_> {
             broadcast: chat.kind == ChatKind::Channel,
             public: chat.username().is_some(),
             megagroup: chat.kind == ChatKind::Supergroup,
-            request_needed: false,
+            request_needed: chat.asks_approval(&call.hash),
             verified: false,
             scam: false,
             fake: false,
@@ -65,6 +83,10 @@ impl Caller<'_> {
         if self.sight(chat).is_some_and(|sight| sight.member) {
             return Err(Failure::bad("USER_ALREADY_PARTICIPANT"));
         }
+        if chat.asks_approval(&call.hash) && !self.is_banned(chat) {
+            self.happens(Event::Request { chat: chat.id, user: self.account.user_id })?;
+            return Err(Failure::bad("INVITE_REQUEST_SENT"));
+        }
         self.enter(chat, Way::Link)
     }
 
@@ -76,9 +98,13 @@ impl Caller<'_> {
         chat.ok_or_else(|| Failure::bad("INVITE_HASH_EXPIRED"))
     }
 
+    fn is_banned(&self, chat: &Chat) -> bool {
+        matches!(chat.stands(self.account.user_id).map(|stood| stood.standing), Some(Standing::Banned { .. }))
+    }
+
     fn enter(&self, chat: &Chat, by: Way) -> Result<tl::enums::messages::ChatInviteJoinResult, Failure> {
         let user = self.account.user_id;
-        if matches!(chat.stands(user).map(|stood| stood.standing), Some(Standing::Banned { .. })) {
+        if self.is_banned(chat) {
             return Err(Failure::bad("INVITE_HASH_EXPIRED"));
         }
         let updates = self.happens(Event::Join { chat: chat.id, user, by })?;
@@ -88,7 +114,7 @@ impl Caller<'_> {
     /// Lets it happen; the caller's own session learns of it by this answer.
     fn happens(&self, event: Event) -> Result<tl::enums::Updates, Failure> {
         let chat = match &event {
-            Event::Join { chat, .. } | Event::Leave { chat, .. } => *chat,
+            Event::Join { chat, .. } | Event::Leave { chat, .. } | Event::Request { chat, .. } => *chat,
             _ => 0,
         };
         let record = self.datacentre.play(event.into(), Some(&self.origin.session)).map_err(|error| {

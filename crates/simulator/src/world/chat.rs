@@ -214,7 +214,17 @@ impl Chat {
 
     /// Whether an invite link with this hash is good.
     pub fn invites(&self, hash: &str) -> bool {
-        self.read().profile.invites.contains(hash)
+        self.read().profile.invites.contains_key(hash)
+    }
+
+    /// Whether who comes by this invite link must be let in by an administrator.
+    pub fn asks_approval(&self, hash: &str) -> bool {
+        self.read().profile.invites.get(hash).copied().unwrap_or(false)
+    }
+
+    /// Who asked to be let in, and neither was nor came otherwise.
+    pub fn requests(&self) -> Vec<i64> {
+        self.read().profile.requests.iter().copied().collect()
     }
 
     /// The newest pinned message.

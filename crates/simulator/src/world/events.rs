@@ -217,6 +217,14 @@ pub enum Event {
         hash: String,
         #[serde(default)]
         revoked: bool,
+        /// Whoever comes by it only asks: an administrator lets them in (`join` by `request`), or not.
+        #[serde(default)]
+        approval: bool,
+    },
+    /// A user asks to be let in.
+    Request {
+        chat: i64,
+        user: i64,
     },
     /// Whether those who join see what came before.
     HideHistory {

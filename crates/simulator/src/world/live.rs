@@ -162,8 +162,10 @@ pub(super) struct Profile {
     pub linked: Option<i64>,
     pub migrated_to: Option<i64>,
     pub migrated_from: Option<(i64, i32)>,
-    /// Hashes of invite links that are good.
-    pub invites: BTreeSet<String>,
+    /// Hashes of invite links that are good, and whether who comes by one must be let in.
+    pub invites: BTreeMap<String, bool>,
+    /// Who asked to be let in.
+    pub requests: BTreeSet<i64>,
     /// How often its list of members changed.
     pub version: i32,
 }

@@ -237,6 +237,7 @@ impl<'a> Stage<'a> {
                 self.delete(chat, ids);
             }
             Event::Join { .. }
+            | Event::Request { .. }
             | Event::Invite { .. }
             | Event::Leave { .. }
             | Event::Kick { .. }
@@ -380,14 +381,14 @@ impl<'a> Stage<'a> {
                 self.notice(group, Notice::Chat);
             }
             Event::Migrate { chat, to } => return self.migrate(*chat, *to),
-            Event::InviteLink { chat, hash, revoked } => {
+            Event::InviteLink { chat, hash, revoked, approval } => {
                 let chat = self.chat("chat", *chat)?;
                 let mut live = chat.write();
                 if *revoked {
-                    live.profile.invites.remove(hash)
+                    live.profile.invites.remove(hash);
                 } else {
-                    live.profile.invites.insert(hash.clone())
-                };
+                    live.profile.invites.insert(hash.clone(), *approval);
+                }
             }
             Event::HideHistory { chat, on } => {
                 let chat = self.channel("chat", *chat)?;

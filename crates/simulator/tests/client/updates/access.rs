@@ -42,7 +42,7 @@ async fn an_invite_link_leads_into_a_private_room_whose_past_is_hidden() {
     let check = tl::functions::messages::CheckChatInvite { hash: "AbCd".to_owned() };
     let import = tl::functions::messages::ImportChatInvite { hash: "AbCd".to_owned() };
     assert_eq!(refused(client.invoke(&check).await), "INVITE_HASH_EXPIRED");
-    play(&simulator, Event::InviteLink { chat: room.id, hash: "AbCd".to_owned(), revoked: false });
+    play(&simulator, Event::InviteLink { chat: room.id, hash: "AbCd".to_owned(), revoked: false, approval: false });
     play(&simulator, Event::HideHistory { chat: room.id, on: true });
     let tl::enums::ChatInvite::Invite(invite) = client.invoke(&check).await.expect("an invite") else { panic!("is in already") };
     assert_eq!((invite.title.as_str(), invite.megagroup), ("Back room", true));
@@ -62,13 +62,48 @@ async fn an_invite_link_leads_into_a_private_room_whose_past_is_hidden() {
     assert_eq!(ids(&client.invoke(&get_history(peer(&input))).await.expect("a page")), [last + 1]);
     let told = full(&client, &input).await;
     assert_eq!((told.hidden_prehistory, told.available_min_id), (true, Some(last)));
-    play(&simulator, Event::InviteLink { chat: room.id, hash: "AbCd".to_owned(), revoked: true });
+    play(&simulator, Event::InviteLink { chat: room.id, hash: "AbCd".to_owned(), revoked: true, approval: false });
     assert_eq!(refused(client.invoke(&check).await), "INVITE_HASH_EXPIRED");
 
     client.invoke(&tl::functions::channels::LeaveChannel { channel: input.clone().into() }).await.expect("leaves");
     assert_eq!(refused(client.invoke(&get_history(peer(&input))).await), "CHANNEL_PRIVATE");
     let standings = simulator.world().standings(room.id).expect("the chat");
     assert_eq!(standings.iter().map(|stood| stood.standing.clone()).collect::<Vec<_>>(), [Standing::Member, Standing::Left]);
+}
+
+#[tokio::test]
+async fn who_comes_by_a_link_that_needs_approval_waits_until_an_administrator_lets_them_in() {
+    let simulator = simulator().await;
+    let room = chat(&simulator, "Back room");
+    simulator.account("keeper").expect("an account");
+    let request = AccountRequest { chats: Some(Vec::new()), ..AccountRequest::named("newcomer") };
+    let client = client(&simulator.account_with(&request).expect("an account"));
+    play(&simulator, Event::InviteLink { chat: room.id, hash: "AsKs".to_owned(), revoked: false, approval: true });
+    let check = tl::functions::messages::CheckChatInvite { hash: "AsKs".to_owned() };
+    let import = tl::functions::messages::ImportChatInvite { hash: "AsKs".to_owned() };
+    let tl::enums::ChatInvite::Invite(invite) = client.invoke(&check).await.expect("an invite") else { panic!("is in already") };
+    assert!(invite.request_needed);
+    assert!(room.requests().is_empty());
+    for _ in 0..2 {
+        assert_eq!(refused(client.invoke(&import).await), "INVITE_REQUEST_SENT");
+    }
+    let [user] = room.requests()[..] else { panic!("one asked") };
+    assert!(matches!(client.invoke(&check).await.expect("an invite"), tl::enums::ChatInvite::Invite(_)));
+    play(&simulator, Event::Join { chat: room.id, user, by: Way::Request });
+    assert!(room.requests().is_empty());
+    assert!(matches!(client.invoke(&check).await.expect("an invite"), tl::enums::ChatInvite::Already(_)));
+}
+
+#[tokio::test]
+async fn a_basic_group_is_left_by_removing_oneself() {
+    let simulator = simulator().await;
+    let group = simulator.world().chats().iter().find(|chat| chat.kind == ChatKind::Group).expect("a group");
+    let client = member(&simulator);
+    let leave = |user_id| tl::functions::messages::DeleteChatUser { revoke_history: false, chat_id: group.bare_id(), user_id };
+    let other = tl::types::InputUser { user_id: AUTHOR, access_hash: 0 }.into();
+    assert_eq!(refused(client.invoke(&leave(other)).await), "CHAT_ADMIN_REQUIRED");
+    client.invoke(&leave(tl::enums::InputUser::UserSelf)).await.expect("leaves");
+    assert_eq!(refused(client.invoke(&leave(tl::enums::InputUser::UserSelf)).await), "USER_NOT_PARTICIPANT");
 }
 
 #[tokio::test]

@@ -23,6 +23,12 @@ impl Stage<'_> {
                 };
                 self.serve_in_groups(chat, action, *user);
             }
+            Event::Request { chat, user } => {
+                let chat = self.chat_of_many("chat", *chat)?;
+                self.user("user", *user)?;
+                self.let_in(chat, "user", *user)?;
+                chat.write().profile.requests.insert(*user);
+            }
             Event::Invite { chat, users, by } => {
                 let chat = self.chat_of_many("chat", *chat)?;
                 self.user("by", *by)?;
@@ -144,6 +150,9 @@ impl Stage<'_> {
         let mut live = chat.write();
         let before = live.stands(user).cloned();
         live.profile.version += 1;
+        if standing.is_member() {
+            live.profile.requests.remove(&user);
+        }
         let after = match &before {
             Some(before) if before.standing.is_member() => before.after,
             _ => after,
