@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -95,6 +96,8 @@ pub(super) struct Leases {
     pub identity: Identity,
     node: tokio::sync::Mutex<Option<Node>>,
     held: Arc<Mutex<HashMap<AccountId, Arc<Held>>>>,
+    /// An account was taken.
+    pub taken: Notify,
 }
 
 struct Node {
@@ -188,6 +191,7 @@ impl Accounts {
             Taken::Token(token) => {
                 let held = Arc::new(Held::new(id, token, asked));
                 self.leases.held().insert(id, Arc::clone(&held));
+                self.leases.taken.notify_one();
                 Ok(held)
             }
             Taken::Held(holder) => Err(Busy::Held(holder)),

@@ -41,7 +41,10 @@ impl Accounts {
     pub async fn dialogs(&self, id: AccountId) -> Result<Dialogs> {
         let connection = self.open(id).await?;
         let dialogs = connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await?;
-        join::note_membership(&mut *self.pool.acquire().await?, id, &dialogs.memberships(), true).await?;
+        let mut conn = self.pool.acquire().await?;
+        join::note_membership(&mut conn, id, &dialogs.memberships(), true).await?;
+        // A request may have been granted while nobody listened.
+        join::look_soon(&mut conn, id).await?;
         Ok(dialogs)
     }
 

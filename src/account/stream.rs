@@ -84,7 +84,11 @@ pub async fn run(accounts: Arc<Accounts>, pace: Pace, shutdown: CancellationToke
             }
             Err(_) => {}
         }
-        tokio::select! { () = shutdown.cancelled() => {}, () = tokio::time::sleep(LOOK) => {} }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = accounts.leases.taken.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
         while tasks.try_join_next().is_some() {}
     }
     while tasks.join_next().await.is_some() {}

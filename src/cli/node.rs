@@ -56,18 +56,8 @@ pub async fn run(command: Node, config: Config) -> anyhow::Result<ExitCode> {
         }
         Node::Drain { name, no_wait } => {
             set_draining(&pool, &name, true).await?;
-            while !no_wait {
-                let left: Vec<String> = node::list(&pool)
-                    .await?
-                    .into_iter()
-                    .filter(|it| it.name == name && it.state != "silent")
-                    .flat_map(|it| it.accounts)
-                    .collect();
-                if left.is_empty() {
-                    break;
-                }
-                eprintln!("node {name} still has {}", left.join(", "));
-                tokio::time::sleep(Duration::from_secs(2)).await;
+            if !no_wait {
+                empty(&pool, &name).await?;
             }
             output::line(&if no_wait {
                 format!("node {name} drains; `telekeep node list` shows what it still has")
@@ -83,6 +73,19 @@ pub async fn run(command: Node, config: Config) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until a node has no accounts any more. One that nobody hears of is not waited for.
+async fn empty(pool: &PgPool, name: &str) -> anyhow::Result<()> {
+    loop {
+        let nodes = node::list(pool).await?.into_iter().filter(|it| it.name == name && it.state != "silent");
+        let left: Vec<String> = nodes.flat_map(|it| it.accounts).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        eprintln!("node {name} still has {}", left.join(", "));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
 }
 
 async fn set_draining(pool: &PgPool, name: &str, draining: bool) -> anyhow::Result<()> {

@@ -348,15 +348,15 @@ pub async fn due_looks(conn: &mut PgConnection, limit: i64) -> Result<Vec<(i64, 
 }
 
 /// An account seems to be in a chat that it was not known to be in: its requests are looked at soon, each once in a minute at most.
-pub async fn look_soon(conn: &mut PgConnection, account: AccountId) -> Result<(), Error> {
+pub async fn look_soon(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<()> {
     sqlx::query(
         "update chat_join set look_at = least(look_at, greatest(now() + interval '1 second', looked_at + interval '1 minute'))
         where account_id = $1 and state = 'requested'",
     )
     .bind(account.0)
     .execute(conn)
-    .await?;
-    Ok(())
+    .await
+    .map(drop)
 }
 
 /// Open joins whose account can no longer be used, and that any other may take over.

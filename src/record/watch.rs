@@ -132,16 +132,6 @@ pub async fn show(conn: &mut PgConnection, chat: ChatId) -> Result<Option<Watch>
     Ok(sqlx::query_as(LIST).bind(chat.0).fetch_optional(conn).await?)
 }
 
-/// Makes an account the chat's reader.
-pub async fn set_reader(conn: &mut PgConnection, chat: ChatId, reader: Option<AccountId>) -> Result<(), Error> {
-    sqlx::query("update watch set reader_id = $2 where chat_id = $1")
-        .bind(chat.0)
-        .bind(reader.map(|id| id.0))
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
 /// Holds a chat's watch row until the transaction ends, or says that there is none.
 pub async fn require(conn: &mut PgConnection, chat: ChatId) -> Result<(), Error> {
     let found: Option<i64> =

@@ -415,12 +415,6 @@ impl Sequencer {
         batch
     }
 
-    /// A difference is not to be had: nothing is asked for this sequence until it is doubted anew.
-    pub fn give_up(&mut self, sequence: Sequence) {
-        self.wanted.remove(&sequence);
-        self.early.remove(&sequence);
-    }
-
     /// Nothing is missing any more.
     fn settle(&mut self, sequence: Sequence, batch: &mut Batch) {
         self.wanted.remove(&sequence);

@@ -141,7 +141,8 @@ async fn choosing(pool: &PgPool, chat: ChatId) -> Choosing {
         let text = serde_json::json!({"dc": 2, "address": "127.0.0.1", "port": 9, "key": "ab".repeat(256), "user_id": user});
         let file = SessionFile::parse(std::path::Path::new("test.json"), text.to_string().as_bytes()).unwrap();
         let id = accounts.import(label, &file.session(), LostKey::Refuse).await.unwrap().id;
-        accounts.note_peers(id, &[telekeep::account::Peer { id: chat.0, access_hash: Some(5), username: None }]).await.unwrap();
+        let known = telekeep::account::Peer { id: chat.0, access_hash: Some(5), username: None };
+        telekeep::record::account::note_peers(&mut pool.acquire().await.unwrap(), id, &[known]).await.unwrap();
         ids.push(id);
     }
     Choosing { accounts, ids, _folder: folder }
