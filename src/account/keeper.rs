@@ -51,6 +51,9 @@ struct Keeper {
 impl Keeper {
     async fn look(&mut self, accounts: &Accounts) -> Result<()> {
         accounts.forget_lost().await;
+        for id in accounts.leases.leaving() {
+            accounts.give_back(id).await?;
+        }
         let me = accounts.node().await?;
         let mut conn = accounts.pool().acquire().await?;
         if self.works != Some(me) {

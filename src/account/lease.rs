@@ -98,6 +98,8 @@ pub(super) struct Leases {
     held: Arc<Mutex<HashMap<AccountId, Arc<Held>>>>,
     /// An account was taken.
     pub taken: Notify,
+    /// One account after the other is given back: what is recorded as closed must be closed, whoever began.
+    giving_back: tokio::sync::Mutex<()>,
 }
 
 struct Node {
@@ -118,6 +120,11 @@ impl Leases {
     /// The accounts that this process has, and that it is not about to give back.
     pub fn kept(&self) -> Vec<Arc<Held>> {
         self.held().values().filter(|held| !held.is_lost() && !held.leaving.is_cancelled()).cloned().collect()
+    }
+
+    /// The accounts that were to be given back and are still here: something failed.
+    pub fn leaving(&self) -> Vec<AccountId> {
+        self.held().values().filter(|held| held.leaving.is_cancelled()).map(|held| held.account).collect()
     }
 
     /// The accounts that another node has by now: each told once.
@@ -152,7 +159,7 @@ impl Accounts {
     /// The account's lease: this process's, or taken where nobody has it.
     pub(super) async fn lease(&self, id: AccountId) -> Result<Arc<Held>> {
         if let Some(held) = self.leases.of(id) {
-            return Ok(held);
+            return if held.leaving.is_cancelled() { Err(Error::LeaseOver(id)) } else { Ok(held) };
         }
         match self.try_lease(id).await? {
             Ok(held) => Ok(held),
@@ -238,11 +245,14 @@ impl Accounts {
 
     /// Gives an account back: closes its connection, and records that nothing is open any more.
     pub async fn give_back(&self, id: AccountId) -> Result<()> {
+        let _one = self.leases.giving_back.lock().await;
         let Some(held) = self.leases.of(id) else { return Ok(()) };
         self.begin_giving_back(id).await?;
         if let Some(open) = self.open.lock().await.remove(&id) {
             open.connection.close().await;
         }
+        // Whatever else may still be open is cut before the others are told.
+        held.lost.cancel();
         self.leases.held().remove(&id);
         Ok(table::release(&mut *self.pool.acquire().await?, id, held.token).await?)
     }
