@@ -282,3 +282,106 @@ impl fmt::Debug for Wire {
         f.debug_struct("Wire").field("sent", &sent).field("received", &received).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    #[derive(Debug, Default)]
+    struct Door {
+        shut: AtomicBool,
+        refuses: AtomicBool,
+    }
+
+    impl Gate for Door {
+        fn open(&self) -> BoxFuture<'_, Result<Route, Refused>> {
+            let answer = match self.refuses.load(Ordering::SeqCst) {
+                true => Err(Refused::NotOurs("another node has it".into())),
+                false => Ok(Route::default()),
+            };
+            Box::pin(std::future::ready(answer))
+        }
+
+        fn is_open(&self) -> bool {
+            !self.shut.load(Ordering::SeqCst)
+        }
+
+        fn dialled<'a>(&'a self, _: &'a Route, _: Result<Duration, &'a DialError>) -> BoxFuture<'a, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    /// A relay to a listener of the test's own.
+    async fn relay() -> (Arc<Door>, Arc<Wire>, tokio::net::TcpListener, SocketAddr) {
+        let door = Arc::new(Door::default());
+        let wire = Wire::new(door.clone());
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = wire.way_to(2, server.local_addr().unwrap()).unwrap();
+        (door, wire, server, way)
+    }
+
+    #[tokio::test]
+    async fn nothing_leaves_once_the_gate_is_shut() {
+        let (door, wire, server, way) = relay().await;
+        let mut client = TcpStream::connect(way).await.unwrap();
+        client.write_all(b"before").await.unwrap();
+        let (mut telegram, _) = server.accept().await.unwrap();
+        let mut heard = [0; 6];
+        telegram.read_exact(&mut heard).await.unwrap();
+        telegram.write_all(b"answer").await.unwrap();
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!((&heard, wire.traffic(), wire.opened()), (b"answer", (6, 6), 1));
+
+        door.shut.store(true, Ordering::SeqCst);
+        client.write_all(b"after").await.unwrap();
+        let mut rest = Vec::new();
+        let _ = telegram.read_to_end(&mut rest).await;
+        assert_eq!(rest, b"", "what came after is not passed on");
+        assert!(matches!(wire.refused(), Some(Refused::NotOurs(_))));
+        assert_eq!(wire.traffic(), (6, 6));
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed_with_the_gate_and_none_opens_without_leave() {
+        let (door, wire, server, way) = relay().await;
+        let client = TcpStream::connect(way).await.unwrap();
+        let (mut telegram, _) = server.accept().await.unwrap();
+        door.shut.store(true, Ordering::SeqCst);
+        assert!(!matches!(telegram.read(&mut [0; 8]).await, Ok(1..)));
+        drop(client);
+
+        door.refuses.store(true, Ordering::SeqCst);
+        let mut refused = TcpStream::connect(way).await.unwrap();
+        assert!(!matches!(refused.read(&mut [0; 8]).await, Ok(1..)));
+        assert_eq!(wire.opened(), 1);
+        assert!(tokio::time::timeout(Duration::from_millis(200), server.accept()).await.is_err(), "nobody was called");
+    }
+
+    #[tokio::test]
+    async fn after_the_close_no_connection_is_left() {
+        let (_door, wire, server, way) = relay().await;
+        let mut client = TcpStream::connect(way).await.unwrap();
+        client.write_all(b"last words").await.unwrap();
+        let (mut telegram, _) = server.accept().await.unwrap();
+        let reads = tokio::spawn(async move {
+            let mut all = Vec::new();
+            telegram.read_to_end(&mut all).await.map(|_| all)
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        wire.close().await;
+        assert_eq!(reads.await.unwrap().unwrap(), b"last words");
+        assert!(!matches!(client.read(&mut [0; 8]).await, Ok(1..)));
+        assert!(TcpStream::connect(way).await.is_err(), "nobody listens any more");
+    }
+
+    #[tokio::test]
+    async fn the_real_address_is_known_behind_ours_and_may_change() {
+        let (_door, wire, server, way) = relay().await;
+        assert_eq!(wire.real(2, way), server.local_addr().ok());
+        assert_eq!(wire.real(2, "127.0.0.1:1".parse().unwrap()), None);
+        let moved = "192.0.2.1:443".parse().unwrap();
+        assert_eq!(wire.way_to(2, moved).unwrap(), way);
+        assert_eq!(wire.real(2, way), Some(moved));
+    }
+}

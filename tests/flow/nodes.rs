@@ -11,6 +11,9 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use sqlx::{ConnectOptions, PgPool};
 use telekeep::clock;
+use telekeep::record::AccountId;
+use telekeep::record::lease::{self, Taken};
+use telekeep::record::node::{self, NewNode, NodeId, Process};
 use telekeep_simulator::world::{ChatKind, Content, GeneratedChat, Rules, Truth};
 use telekeep_simulator::{AccountRequest, Offence, Simulator, World};
 use tokio::net::{TcpListener, TcpStream};
@@ -374,4 +377,67 @@ async fn an_account_stays_with_the_nodes_that_it_is_pinned_to(pool: PgPool) {
     telekeep.does(&["account", "pin", "keeper", "first"]);
     until("the first has both", || async { of(&pool, "first").await.len() == 2 }).await;
     drop((a, b));
+}
+
+/// Nodes that are rows alone, to try who may take an account, and when.
+async fn node_of(pool: &PgPool, name: &str, source: &str) -> NodeId {
+    let process = Process { boot: "a boot".into(), pid_space: "pid:[1]".into(), pid: 1, pid_start: 1 };
+    let new = NewNode { name, host: "host", process: &process, source };
+    let mut conn = pool.acquire().await.unwrap();
+    let id = node::begin(&mut conn, &new).await.unwrap();
+    node::begin_work(&mut conn, id).await.unwrap();
+    id
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn an_account_is_taken_where_nobody_can_have_it_any_more(pool: PgPool) {
+    let account: i64 =
+        sqlx::query_scalar("insert into account (label, session, session_key_id) values ('anna', '', 'k') returning id")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    let account = AccountId(account);
+    let (a, b) = (node_of(&pool, "a", "192.0.2.1").await, node_of(&pool, "b", "192.0.2.2").await);
+    let mut conn = pool.acquire().await.unwrap();
+    let silent = |seconds: i32| {
+        let pool = pool.clone();
+        async move {
+            sqlx::query("update account_lease set renewed_at = clock_timestamp() - make_interval(secs => $1)")
+                .bind(f64::from(seconds))
+                .execute(&pool)
+                .await
+                .unwrap();
+        }
+    };
+
+    let Taken::Token(first) = lease::take(&mut conn, account, a, &[]).await.unwrap() else { panic!("nobody has it") };
+    let Taken::Held(holder) = lease::take(&mut conn, account, b, &[]).await.unwrap() else { panic!("a has it") };
+    assert_eq!(holder.node, "a@host/1");
+    assert!(holder.free_in > Duration::from_secs(100), "{holder:?}");
+    silent(100).await;
+    assert!(matches!(lease::take(&mut conn, account, b, &[]).await.unwrap(), Taken::Held(_)), "Telegram may still listen to it");
+    silent(106).await;
+    let Taken::Token(second) = lease::take(&mut conn, account, b, &[]).await.unwrap() else { panic!("it was silent for long") };
+    assert!(second > first);
+
+    // What the first holder still does has no effect.
+    assert_eq!(lease::renew(&mut conn, a, &[(account, first)]).await.unwrap(), []);
+    assert!(!lease::fence(&mut conn, account, first).await.unwrap());
+    lease::release(&mut conn, account, first).await.unwrap();
+    assert!(lease::fence(&mut conn, account, second).await.unwrap());
+    assert_eq!(lease::renew(&mut conn, b, &[(account, second)]).await.unwrap(), [account]);
+
+    // Back where it just was: not within a minute, though it is free.
+    lease::release(&mut conn, account, second).await.unwrap();
+    let Taken::JustLeft(wait) = lease::take(&mut conn, account, a, &[]).await.unwrap() else { panic!("it just left") };
+    assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+    sqlx::query("update account_source set left_at = left_at - interval '61 seconds'").execute(&mut *conn).await.unwrap();
+    assert!(matches!(lease::take(&mut conn, account, a, &[]).await.unwrap(), Taken::Token(_)));
+
+    // Proved gone: at once. Pinned: never by another.
+    let c = node_of(&pool, "c", "192.0.2.3").await;
+    assert!(matches!(lease::take(&mut conn, account, c, &[a]).await.unwrap(), Taken::Token(_)));
+    lease::pin(&mut conn, account, &["a".into()]).await.unwrap();
+    let d = node_of(&pool, "d", "192.0.2.4").await;
+    assert_eq!(lease::take(&mut conn, account, d, &[c]).await.unwrap(), Taken::Pinned(vec!["a".into()]));
 }
