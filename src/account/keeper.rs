@@ -39,8 +39,8 @@ pub async fn run(accounts: Arc<Accounts>, shutdown: CancellationToken) {
 }
 
 struct Keeper {
-    /// As which node this process said that it takes accounts.
-    works: Option<NodeId>,
+    /// As which node this process said whether it takes accounts.
+    works: Option<(NodeId, bool)>,
     /// Accounts that nobody has, as this process saw it.
     free_since: BTreeMap<i64, Instant>,
     told: String,
@@ -56,16 +56,18 @@ impl Keeper {
         }
         let me = accounts.node().await?;
         let mut conn = accounts.pool().acquire().await?;
-        if self.works != Some(me) {
-            node::begin_work(&mut conn, me).await?;
-            self.works = Some(me);
+        let ahead = lease::clock_is_ahead(&mut conn).await?;
+        let works = Some((me, ahead.is_none()));
+        if self.works != works {
+            // Who takes none is not waited for by the others.
+            node::set_works(&mut conn, me, ahead.is_none()).await?;
+            self.works = works;
         }
         let draining = node::is_draining(&mut conn, me).await?;
         let all = table::claimable(&mut conn, accounts.name()).await?;
         let gone = accounts.gone(&mut conn).await?;
         let mut shares = table::shares(&mut conn).await?;
         shares.retain(|(node, _)| !gone.contains(node));
-        let ahead = lease::clock_is_ahead(&mut conn).await?;
         drop(conn);
         let mine: Vec<AccountId> = accounts.kept().collect();
         if draining {

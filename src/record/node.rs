@@ -94,9 +94,9 @@ pub async fn clock(conn: &mut PgConnection) -> sqlx::Result<DateTime<Utc>> {
     sqlx::query_scalar("select clock_timestamp()").fetch_one(conn).await
 }
 
-/// From now on this node takes accounts by itself.
-pub async fn begin_work(conn: &mut PgConnection, node: NodeId) -> sqlx::Result<()> {
-    sqlx::query("update node set works = true where id = $1").bind(node).execute(conn).await.map(drop)
+/// From now on this node takes accounts by itself, or none any more.
+pub async fn set_works(conn: &mut PgConnection, node: NodeId, works: bool) -> sqlx::Result<()> {
+    sqlx::query("update node set works = $2 where id = $1").bind(node).bind(works).execute(conn).await.map(drop)
 }
 
 /// Whether an operator lets this node drain.

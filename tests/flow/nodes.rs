@@ -385,7 +385,7 @@ async fn node_of(pool: &PgPool, name: &str, source: &str) -> NodeId {
     let new = NewNode { name, host: "host", process: &process, source };
     let mut conn = pool.acquire().await.unwrap();
     let id = node::begin(&mut conn, &new).await.unwrap();
-    node::begin_work(&mut conn, id).await.unwrap();
+    node::set_works(&mut conn, id, true).await.unwrap();
     id
 }
 
