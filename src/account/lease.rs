@@ -217,11 +217,11 @@ impl Accounts {
         self.leases.kept().into_iter().map(|held| held.account)
     }
 
-    /// The nodes that hold accounts though their processes are gone, as far as this host can prove it.
+    /// The nodes that have not recorded their end though their processes are gone, as far as this host can prove it.
     pub(super) async fn gone(&self, conn: &mut PgConnection) -> Result<Vec<NodeId>> {
-        let mut holders = node::holders(conn).await?;
-        holders.retain(|(_, process)| host::is_gone(process));
-        Ok(holders.into_iter().map(|(node, _)| node).collect())
+        let mut unended = node::unended(conn).await?;
+        unended.retain(|(_, process)| host::is_gone(process));
+        Ok(unended.into_iter().map(|(node, _)| node).collect())
     }
 
     /// Closes the connections of the accounts that another node has by now.

@@ -115,8 +115,8 @@ pub async fn set_draining(conn: &mut PgConnection, name: &str, draining: bool) -
     Ok(done.rows_affected())
 }
 
-/// Who holds what is not free: the processes of nodes that have not recorded their end.
-pub async fn holders(conn: &mut PgConnection) -> sqlx::Result<Vec<(NodeId, Process)>> {
+/// The processes of nodes that have not recorded their end, as far as they hold something or were heard of within a lease.
+pub async fn unended(conn: &mut PgConnection) -> sqlx::Result<Vec<(NodeId, Process)>> {
     #[derive(sqlx::FromRow)]
     struct Holder {
         id: NodeId,
@@ -124,9 +124,11 @@ pub async fn holders(conn: &mut PgConnection) -> sqlx::Result<Vec<(NodeId, Proce
         process: Process,
     }
     let rows: Vec<Holder> = sqlx::query_as(
-        "select distinct n.id, n.boot, n.pid_space, n.pid, n.pid_start
-           from node n join account_lease l on l.node_id = n.id where l.closed_at is null",
+        "select n.id, n.boot, n.pid_space, n.pid, n.pid_start from node n
+          where n.stopped_at is null and n.seen_at > clock_timestamp() - make_interval(secs => $1)
+             or exists (select from account_lease l where l.node_id = n.id and l.closed_at is null)",
     )
+    .bind(LEASE.as_secs_f64())
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.process)).collect())
