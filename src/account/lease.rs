@@ -164,8 +164,7 @@ impl Accounts {
         match self.try_lease(id).await? {
             Ok(held) => Ok(held),
             Err(why) => {
-                let label = self.list().await?.into_iter().find(|account| account.id == id).map(|account| account.label);
-                let label = label.ok_or(Error::Unknown(id))?;
+                let label = self.label_of(id).await?;
                 Err(match why {
                     Busy::Held(holder) => Error::InUse { label, holder },
                     Busy::Pinned(nodes) => Error::Pinned { label, nodes: nodes.join(", ") },
@@ -178,12 +177,16 @@ impl Accounts {
     /// The account for a moment in which nothing may use it: not even this process does.
     pub(super) async fn lease_alone(&self, id: AccountId) -> Result<Arc<Held>> {
         if self.leases.of(id).is_some() {
-            let label =
-                self.list().await?.into_iter().find(|account| account.id == id).map_or_else(String::new, |account| account.label);
+            let label = self.label_of(id).await?;
             let holder = Holder { node: "this process".into(), silent: Duration::ZERO, free_in: Duration::ZERO };
             return Err(Error::InUse { label, holder });
         }
         self.lease(id).await
+    }
+
+    async fn label_of(&self, id: AccountId) -> Result<String> {
+        let account = self.list().await?.into_iter().find(|account| account.id == id);
+        account.map(|account| account.label).ok_or(Error::Unknown(id))
     }
 
     /// Takes an account where nobody has it.

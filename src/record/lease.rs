@@ -157,12 +157,12 @@ pub async fn release(conn: &mut PgConnection, account: AccountId, token: i64) ->
         .map(drop)
 }
 
-/// Keeps the account this holder's until the transaction ends, and ends one that stands still for 60 s: a stopped process must not
+/// Keeps the account this holder's until the transaction ends (whoever takes it waits, a renewal does not), and ends one that stands still for 60 s: a stopped process must not
 /// hold it for ever. Answers whether the account is this holder's.
 pub async fn fence(conn: &mut PgConnection, account: AccountId, token: i64) -> sqlx::Result<bool> {
     let held: Option<String> = sqlx::query_scalar(
         "select set_config('idle_in_transaction_session_timeout', '60s', true)
-           from account_lease where account_id = $1 and token = $2 and closed_at is null for share",
+           from account_lease where account_id = $1 and token = $2 and closed_at is null for key share",
     )
     .bind(account.0)
     .bind(token)

@@ -296,11 +296,6 @@ impl Connection {
         &self.0.config
     }
 
-    /// Bytes that left and that arrived, encrypted.
-    pub fn traffic(&self) -> (u64, u64) {
-        self.0.wire.traffic()
-    }
-
     /// How the account presents itself to Telegram.
     pub fn device(&self) -> Device {
         self.0.config.device.clone()
@@ -326,11 +321,6 @@ impl Connection {
             let _ = tokio::time::timeout(Duration::from_secs(2), &mut pool.runner).await;
         }
         self.0.wire.close().await;
-    }
-
-    /// Completes when the connection was closed.
-    pub async fn closed(&self) {
-        self.0.closed.cancelled().await;
     }
 }
 
