@@ -252,7 +252,7 @@ async fn differences(pool: &PgPool, datacentre: &Simulator, watched: &BTreeMap<i
 
 /// Each version that stood long enough while its reader was connected.
 async fn versions_are_there(pool: &PgPool, datacentre: &Simulator, watched: &BTreeMap<i64, &str>, up: &[(i64, i64)]) {
-    let mut expected = 0;
+    let (mut expected, mut lacking) = (0, Vec::new());
     for chat in watched.keys() {
         // Ids of an account's own box are not the world's: only channels are compared by id.
         if !datacentre.world().chat(*chat).unwrap().kind.is_channel() {
@@ -279,16 +279,21 @@ async fn versions_are_there(pool: &PgPool, datacentre: &Simulator, watched: &BTr
                     continue;
                 }
                 let ended = lines.get(at + 1).map_or(i64::MAX, |next| next.date);
+                // Before the first connection there was no state to go on from: the history reads what stands when it comes there.
+                let since_first = line.date >= up[0].0;
                 // Dates are whole seconds.
-                let stood = up.iter().any(|(from, to)| ended.min(*to) - line.date.max(*from) > STOOD);
+                let stood = since_first && up.iter().any(|(from, to)| ended.min(*to) - line.date.max(*from) > STOOD);
                 if stood {
                     expected += 1;
                     let version = (i64::from(line.message_id), truth.content.text.clone());
-                    assert!(kept.contains(&version), "{chat}: the version {version:?} stood from {} to {ended}", line.date);
+                    if !kept.contains(&version) {
+                        lacking.push(format!("{chat}: {version:?} stood from {} to {ended}", line.date));
+                    }
                 }
             }
         }
     }
+    assert!(lacking.is_empty(), "connected in {up:?}, but of {expected} versions these lack:\n{}", lacking.join("\n"));
     assert!(expected > 1_000, "{expected} versions stood long enough");
 }
 
