@@ -1,5 +1,6 @@
 //! Jobs: one file a kind, and the explicit list of them. The work of a kind is a free function that tests drive without a queue.
 
+pub mod chat_find;
 pub mod chat_join;
 pub mod chat_leave;
 pub mod chat_refresh;
@@ -27,6 +28,7 @@ use crate::{
     },
     telegram::{self, Connection, InputChat},
 };
+use chat_find::ChatFind;
 use chat_join::ChatJoin;
 use chat_leave::ChatLeave;
 use chat_refresh::ChatRefresh;
@@ -34,7 +36,8 @@ use count_sample::CountSample;
 use history_fetch::HistoryFetch;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND];
+pub const KINDS: &[&str] =
+    &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatFind::KIND, ChatJoin::KIND, ChatLeave::KIND];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -169,6 +172,7 @@ pub fn worker(pool: PgPool, accounts: Arc<Accounts>, config: queue::WorkerConfig
     let worker = register::<ChatRefresh>(worker, &pool, &accounts);
     let worker = register::<HistoryFetch>(worker, &pool, &accounts);
     let worker = register::<CountSample>(worker, &pool, &accounts);
+    let worker = register::<ChatFind>(worker, &pool, &accounts);
     let worker = register::<ChatJoin>(worker, &pool, &accounts);
     register::<ChatLeave>(worker, &pool, &accounts)
 }
@@ -242,9 +246,9 @@ async fn decide(cx: &JobContext, chat: Option<ChatId>, error: &JobError, text: &
     })
 }
 
-const NO_READER: &str = "no other account reads this chat: import or sign in one that does, then `telekeep job release`";
+const NO_READER: &str = "no other account reads this chat: import, sign in or release one that does, and the job goes on";
 
-const NO_ACCOUNT: &str = "only this account can do it: sign it in or import it again, then `telekeep job release`";
+const NO_ACCOUNT: &str = "only this account can do it: sign it in, import it again or release it, and the job goes on";
 
 /// What becomes of a job whose chat nobody reads: done where the ledger says why, else held.
 async fn without_reader(cx: &JobContext, chat: Option<ChatId>, action: &Action, text: &str) -> Result<Outcome, JobError> {

@@ -1,16 +1,18 @@
 //! Finding a chat by link, public name or id: what the accounts already know first, a resolution by Telegram last.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{Account, Accounts, Error};
 use crate::{
     clock, normalize,
-    record::{self, AccountId, ChatId},
+    record::{self, AccountId, ChatId, account::AccountState},
     telegram::{self, InputChat, budget, chats},
 };
 
 /// What a person may write for a chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Target {
     /// A marked id.
     Id(i64),
@@ -50,42 +52,46 @@ pub fn not_a_target(text: &str) -> String {
     format!("{text:?} names no chat; write it as https://t.me/NAME, @NAME, https://t.me/c/ID/MESSAGE or -1001234567890")
 }
 
-/// Finds a chat through the accounts of this process.
-pub async fn chat(accounts: &Accounts, text: &str) -> Result<Found, Error> {
-    match target(text).ok_or_else(|| Error::UnknownChat(not_a_target(text)))? {
-        Target::Id(id) => {
-            let reader = match accounts.reader_of(ChatId(id)).await {
-                Err(Error::NoReader(_)) => {
-                    return Err(Error::UnknownChat(format!(
-                        "no active account knows chat {id}; import an account that is a member (`telekeep account import`), or give the chat's public link"
-                    )));
-                }
-                reader => reader?,
-            };
-            Ok(Found { chat: ChatId(id), account: reader.account })
-        }
+/// What was written, as a target.
+pub fn read(text: &str) -> Result<Target, Error> {
+    target(text).ok_or_else(|| Error::UnknownChat(not_a_target(text)))
+}
+
+/// A chat that an account knows already; nothing is asked of Telegram. None: the name must be looked up.
+pub async fn known(accounts: &Accounts, target: &Target) -> Result<Option<Found>, Error> {
+    let (chat, named) = match target {
+        Target::Id(id) => (ChatId(*id), None),
         Target::Name(name) => {
-            let mut conn = accounts.pool().acquire().await?;
-            if let Some((account, chat)) = record::account::peer_named(&mut conn, &name).await? {
-                let account = accounts.reader_of(chat).await.map_or(account, |reader| reader.account);
-                return Ok(Found { chat, account });
-            }
-            let active =
-                record::account::list(&mut conn).await?.into_iter().find(|a| a.state == record::account::AccountState::Active);
-            drop(conn);
-            let Some(account) = active else {
-                return Err(Error::UnknownChat(
-                    "no active account; `telekeep account import` or `telekeep account login` adds one".into(),
-                ));
-            };
-            let connection = accounts.open(account.id).await?;
-            may_resolve(accounts, &account, &name).await?;
-            let resolved = connection.resolve(&name).await?;
-            let chat = chats::chat_id(&resolved.peer);
-            accounts.note_peers(account.id, &normalize::peers(&resolved.chats, &resolved.users)).await?;
-            Ok(Found { chat, account: account.id })
+            let known = record::account::peer_named(&mut *accounts.pool().acquire().await?, name).await?;
+            let Some((account, chat)) = known else { return Ok(None) };
+            (chat, Some(account))
         }
+    };
+    match (accounts.reader_of(chat).await, named) {
+        (Ok(reader), _) => Ok(Some(Found { chat, account: reader.account })),
+        (Err(_), Some(account)) => Ok(Some(Found { chat, account })),
+        (Err(Error::NoReader(_)), None) => Err(Error::UnknownChat(format!(
+            "no active account knows chat {chat}; import an account that is a member (`telekeep account import`), or give the chat's public link"
+        ))),
+        (Err(error), None) => Err(error),
     }
+}
+
+/// An account that can be asked.
+pub async fn any(accounts: &Accounts) -> Result<Account, Error> {
+    let active = accounts.list().await?.into_iter().find(|account| account.state == AccountState::Active);
+    active.ok_or_else(|| {
+        Error::UnknownChat("no active account; `telekeep account import` or `telekeep account login` adds one".into())
+    })
+}
+
+/// Looks a public name up, by one account.
+pub async fn resolve(accounts: &Accounts, account: &Account, name: &str) -> Result<ChatId, Error> {
+    let connection = accounts.open(account.id).await?;
+    may_resolve(accounts, account, name).await?;
+    let resolved = connection.resolve(name).await?;
+    accounts.note_peers(account.id, &normalize::peers(&resolved.chats, &resolved.users)).await?;
+    Ok(chats::chat_id(&resolved.peer))
 }
 
 /// Looking a name up comes last, and only so often a day.

@@ -1,5 +1,6 @@
 //! `telekeep chat`: which chats are collected.
 
+mod find;
 mod join;
 
 use std::process::ExitCode;
@@ -10,7 +11,10 @@ use sqlx::PgPool;
 
 use super::{exit::mistake, open, output};
 use crate::{
-    account::{Accounts, find},
+    account::{
+        Accounts,
+        find::{Target, not_a_target, target},
+    },
     config::Config,
     record::{
         self, ChatId,
@@ -139,14 +143,7 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
 /// Watches a chat, and lets the workflows that listen for it begin. Gives the chat.
 pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: WatchArgs) -> anyhow::Result<ChatId> {
     let workflows = open::workflows(config)?;
-    let mut found = find::chat(accounts, &args.chat).await?;
-    if let Some(label) = &args.account {
-        found.account = accounts.labelled(label).await?.id;
-    }
-    let floor = match args.since {
-        Some(since) => Some(find::floor(accounts, &found, since).await?),
-        None => None,
-    };
+    let found = find::named(pool, accounts, &args.chat, args.account.as_deref(), args.since).await?;
     let mut tx = pool.begin().await?;
     let wish = NewWatch {
         purpose: args.purpose,
@@ -157,7 +154,7 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
         ..NewWatch::new(found.chat)
     };
     let new = watch::watch(&mut tx, &wish).await?;
-    if let Some(floor) = floor {
+    if let Some(floor) = found.floor {
         let ledger = coverage::open(&mut tx, found.chat, found.account).await?;
         coverage::set_floor(&mut tx, ledger.id, floor).await?;
     }
@@ -173,15 +170,15 @@ pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: Wa
 
 /// A chat that the record knows, by link, @name or id.
 pub async fn known(pool: &PgPool, text: &str) -> anyhow::Result<ChatId> {
-    match find::target(text) {
-        Some(find::Target::Id(id)) => Ok(ChatId(id)),
-        Some(find::Target::Name(name)) => {
+    match target(text) {
+        Some(Target::Id(id)) => Ok(ChatId(id)),
+        Some(Target::Name(name)) => {
             let watches = watch::list(&mut *pool.acquire().await?).await?;
             match watches.iter().find(|w| w.username.as_deref().is_some_and(|n| n.eq_ignore_ascii_case(&name))) {
                 Some(watch) => Ok(ChatId(watch.chat_id)),
                 None => mistake(format!("no watched chat is named @{name}; `telekeep chat list` shows them")),
             }
         }
-        None => mistake(find::not_a_target(text)),
+        None => mistake(not_a_target(text)),
     }
 }

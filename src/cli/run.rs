@@ -151,6 +151,7 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
                 return Ok(0);
             }
             trigger::joining::orphans(&pool).await?;
+            jobs::handover::release(&pool).await?;
             Ok(trigger::reconcile::round(&pool).await?)
         }
         .await;

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use sqlx::PgPool;
 use telekeep_queue as queue;
 
-use super::{Job, PlanError, chat_refresh::ChatRefresh};
+use super::{Job, NO_ACCOUNT, NO_READER, PlanError, chat_refresh::ChatRefresh};
 use crate::{
     account::reader::reading,
     record::{
         ChatId,
+        account::{self, AccountState},
         reader::{self as table, Handover},
     },
 };
@@ -39,6 +40,29 @@ pub async fn round(pool: &PgPool) -> Result<usize, HandoverError> {
     }
     move_jobs(pool).await?;
     Ok(handed)
+}
+
+/// Jobs that were held for want of an account go on, once an account became active after their start.
+pub async fn release(pool: &PgPool) -> Result<(), HandoverError> {
+    if !queue::counts(pool).await?.iter().any(|(_, state, count)| *state == queue::State::Held && *count > 0) {
+        return Ok(());
+    }
+    let held = queue::Filter { state: Some(queue::State::Held), limit: Some(AT_ONCE), ..Default::default() };
+    let mut jobs = queue::list(pool, held).await?;
+    jobs.retain(|job| matches!(job.hint.as_deref(), Some(NO_READER | NO_ACCOUNT)));
+    let accounts = account::list(&mut *pool.acquire().await?).await?;
+    let newest = accounts.iter().filter(|it| it.state == AccountState::Active).map(|it| it.state_at).max();
+    jobs.retain(|job| job.started_at < newest);
+    let ids: Vec<i64> = jobs.iter().map(|job| job.id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    match queue::release(pool, &queue::Filter::ids(ids)).await {
+        // one that the operator released meanwhile: the others in the next round
+        Err(queue::Error::Arrow { .. } | queue::Error::NoJob { .. }) => {}
+        released => tracing::info!(job.count = released?, "jobs that were held for want of an account go on"),
+    }
+    Ok(())
 }
 
 /// Gives one chat to the next that can read it, if its reader is away. What the new reader sees of it is asked first.

@@ -95,7 +95,8 @@ async fn a_spent_day_of_lookups_refuses_before_any_call_and_outlives_the_process
         it.accounts.permit(it.keeper, budget::RESOLVE).await.unwrap();
     }
     let calls = it.datacentre.calls("contacts.resolveUsername");
-    let refused = find::chat(&it.accounts, "@harbour").await.unwrap_err();
+    let keeper = it.accounts.labelled("keeper").await.unwrap();
+    let refused = find::resolve(&it.accounts, &keeper, "harbour").await.unwrap_err();
     let account::Error::ResolvesSpent { name, label, at } = &refused else { panic!("{refused:?}") };
     assert_eq!((name.as_str(), label.as_str()), ("harbour", "keeper"));
     let seconds = (*at - telekeep::clock::now()).num_seconds();
@@ -106,13 +107,13 @@ async fn a_spent_day_of_lookups_refuses_before_any_call_and_outlives_the_process
 
     it.accounts.close().await;
     let later = opened(&pool, Some(1.0), it._folder.path());
-    let refused = find::chat(&later, "@harbour").await.unwrap_err();
+    let refused = find::resolve(&later, &keeper, "harbour").await.unwrap_err();
     assert!(matches!(refused, account::Error::ResolvesSpent { .. }), "a restart does not refill: {refused:?}");
     assert_eq!(it.datacentre.calls("contacts.resolveUsername"), calls, "nothing was asked");
 
     let past = "update account_budget set updated_at = updated_at - interval '865 seconds' where method = $1";
     sqlx::query(past).bind(budget::RESOLVE).execute(&pool).await.unwrap();
-    find::chat(&later, "@harbour").await.unwrap();
+    find::resolve(&later, &keeper, "harbour").await.unwrap();
     assert_eq!(it.datacentre.calls("contacts.resolveUsername"), calls + 1);
 }
 

@@ -32,10 +32,11 @@ impl Collector {
         let told = serde_json::to_vec(&datacentre.account("keeper").unwrap()).unwrap();
         let session = SessionFile::parse(Path::new("keeper.json"), &told).unwrap().session();
         accounts.import("keeper", &session, LostKey::Refuse).await.unwrap();
-        let found = find::chat(&accounts, name).await.unwrap();
-        let wish = NewWatch { reader: Some(found.account), ..NewWatch::new(found.chat) };
+        let keeper = accounts.labelled("keeper").await.unwrap();
+        let chat = find::resolve(&accounts, &keeper, name).await.unwrap();
+        let wish = NewWatch { reader: Some(keeper.id), ..NewWatch::new(chat) };
         watch::watch(&mut pool.acquire().await.unwrap(), &wish).await.unwrap();
-        Self { pool, accounts, chat: found.chat, _folder: folder }
+        Self { pool, accounts, chat, _folder: folder }
     }
 
     /// Enqueues what a kind plans and works until nothing is left to do. Gives how many jobs were planned.

@@ -8,7 +8,7 @@ use telekeep::account::{Accounts, LostKey, SessionFile, reader};
 use telekeep::record::{AccountId, ChatId, reader as table};
 use telekeep::telegram::TelegramConfig;
 use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Post};
-use telekeep_simulator::{Ended, Simulator, World};
+use telekeep_simulator::{Ended, Fault, Simulator, World};
 
 use crate::installation::{Worker, until};
 use crate::installed::{Installed, datacentre};
@@ -248,4 +248,28 @@ async fn the_jobs_that_wait_go_with_the_chat(pool: PgPool) {
     let stay: i64 =
         sqlx::query_scalar("select count(*) from job where partition = $1").bind(carl.0).fetch_one(&pool).await.unwrap();
     assert_eq!(stay, 4);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn work_that_was_held_for_want_of_an_account_goes_on_with_it(pool: PgPool) {
+    let world = World::generated(9, [GeneratedChat::new(ChatKind::Channel, "Harbour", 20).named("harbour")]);
+    let datacentre = datacentre(world).await;
+    let telekeep = Installed::at(&datacentre, &pool);
+    std::fs::write(telekeep.path("telekeep.toml"), "[reconcile]\nevery_seconds = 1\n").unwrap();
+    let chat = datacentre.world().chats()[0].id.to_string();
+    telekeep.does(&["collect", &chat]);
+    datacentre.fail(Fault::error(401, "SESSION_REVOKED").of("messages.getHistory").times(1));
+    telekeep.does(&["job", "enqueue", "chat_refresh", "--chat", &chat]);
+    let _worker = works(&telekeep);
+    let newest = || async {
+        let row = "select state, attempt, coalesce(hint, '') from job where kind = 'chat_refresh' order by id desc limit 1";
+        sqlx::query_as::<_, (String, i32, String)>(row).fetch_one(&pool).await.unwrap()
+    };
+    until("the job to be held", || async { newest().await.0 == "held" }).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (state, attempts, hint) = newest().await;
+    assert_eq!((state.as_str(), attempts), ("held", 1), "it is not tried again and again");
+    assert!(hint.contains("the job goes on"), "{hint}");
+    telekeep.does(&["account", "import", "keeper.json"]);
+    until("the job to be done", || async { newest().await.0 == "done" }).await;
 }
