@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::PgPool;
 use telekeep_simulator::world::events::Way;
 use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Rules};
-use telekeep_simulator::{AccountRequest, Fault, Simulator, World};
+use telekeep_simulator::{AccountRequest, Ended, Fault, Simulator, World};
 
 use crate::installation::until;
 use crate::installed::{Installed, datacentre};
@@ -294,7 +295,7 @@ async fn what_telegram_refuses_is_told_and_not_asked_again(pool: PgPool) {
         )
     };
     let before = calls();
-    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(calls(), before, "nothing is asked in a loop");
     assert_eq!(count(&pool, "select count(*) from job where kind = 'chat_join' and state <> 'done'").await, 0);
     assert_eq!(datacentre.calls("messages.importChatInvite"), 0, "what has expired is not tried");
@@ -306,13 +307,13 @@ async fn a_worker_killed_between_join_and_record_joins_once(pool: PgPool) {
     let telekeep = installed(&datacentre, &pool, &["keeper"]);
     // The answer does not reach the worker before it is killed.
     let worker = Worker::of(&telekeep);
-    datacentre.set_latency(std::time::Duration::from_secs(4));
+    datacentre.set_latency(Duration::from_secs(4));
     telekeep.does(&["chat", "join", &format!("t.me/+{}", hash(3))]);
     let room = chat(&datacentre, "Room 3");
     until("the join at Telegram", || async { is_in(&datacentre, room) == 1 }).await;
     drop(worker);
     assert_eq!(state(&telekeep, "t.me/+RoOm…"), "waiting");
-    datacentre.set_latency(std::time::Duration::ZERO);
+    datacentre.set_latency(Duration::ZERO);
     let _worker = Worker::of(&telekeep);
     becomes(&telekeep, "t.me/+RoOm…", "joined").await;
     assert_eq!(joins(&telekeep)[0]["chat_id"], room);
@@ -363,4 +364,70 @@ async fn a_workflow_brings_back_only_what_its_allow_list_names(pool: PgPool) {
     assert_eq!((again[0]["chat_id"].as_i64(), again[0]["state"].as_str()), (Some(one), Some("joined")));
     until("that it is readable again", || async { count(&pool, "select count(*) from coverage_access where readable").await == 1 })
         .await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn the_joins_that_a_lost_account_had_before_it_go_to_the_others(pool: PgPool) {
+    let datacentre = world().await;
+    let telekeep = installed(&datacentre, &pool, &["keeper", "second"]);
+    telekeep.does(&["chat", "join", "@pier_1", "@pier_2", "@pier_3", "@pier_4", "@pier_5", "@pier_6"]);
+    let of_keeper = "select count(*) from chat_join j join account a on a.id = j.account_id where a.label = 'keeper'";
+    assert_eq!(count(&pool, of_keeper).await, 3);
+    // Lost before its first call: some of its joins have jobs that nobody runs any more.
+    datacentre.revoke("keeper", Ended::Revoked).unwrap();
+    let _worker = Worker::of(&telekeep);
+    until("all joins", || async { count(&pool, "select count(*) from chat_join where state = 'joined'").await == 6 }).await;
+    assert_eq!(count(&pool, of_keeper).await, 0, "each is the other's now");
+    until("no job to be left", || async {
+        count(&pool, "select count(*) from job where kind = 'chat_join' and state not in ('done', 'cancelled')").await == 0
+    })
+    .await;
+    assert_eq!(datacentre.calls("channels.joinChannel"), 6);
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_flood_of_one_way_to_join_rests_the_other_too(pool: PgPool) {
+    const FLOOD: Duration = Duration::from_secs(12);
+    let datacentre = world().await;
+    let telekeep = installed(&datacentre, &pool, &["keeper"]);
+    let join = "channels.joinChannel";
+    datacentre.fail(Fault::error(420, &format!("FLOOD_WAIT_{}", FLOOD.as_secs())).of(join).times(1));
+    let _worker = Worker::of(&telekeep);
+    telekeep.does(&["chat", "join", "@pier_1"]);
+    until("the flood", || async { datacentre.calls(join) == 1 }).await;
+    let refused = telekeep::clock::mark();
+    telekeep.does(&["chat", "join", &format!("t.me/+{}", hash(1))]);
+    let asked = || datacentre.calls(join) + datacentre.calls("messages.importChatInvite");
+    while refused.elapsed() < FLOOD - Duration::from_secs(2) {
+        assert_eq!(asked(), 1, "nobody joins while Telegram asks to wait");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    until("both joins", || async { count(&pool, "select count(*) from chat_join where state = 'joined'").await == 2 }).await;
+    assert_eq!(
+        count(&pool, "select coalesce(sum(failure), 0) from job where kind = 'chat_join'").await,
+        0,
+        "waiting is not failing"
+    );
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_basic_group_is_left(pool: PgPool) {
+    let datacentre = datacentre(World::generated(4, [GeneratedChat::new(ChatKind::Group, "Night shift", 30).members(5)])).await;
+    let telekeep = Installed::at(&datacentre, &pool);
+    let group = chat(&datacentre, "Night shift");
+    telekeep.does(&["collect", &group.to_string()]);
+    let kept = telekeep.documents(group).len();
+    let _worker = Worker::of(&telekeep);
+    telekeep.does(&["chat", "leave", &group.to_string(), "--account", "keeper"]);
+    until("the job's end", || async {
+        count(&pool, "select count(*) from job where kind = 'chat_leave' and state = 'done'").await == 1
+    })
+    .await;
+    let standings = datacentre.world().standings(group).unwrap();
+    let last = standings.iter().rev().find(|it| it.user_id == datacentre.world().me).expect("the account was told to be out");
+    assert!(!last.standing.is_member(), "{last:?}");
+    assert!(telekeep.documents(group).len() >= kept && kept > 20, "what was collected stays");
+    assert_eq!(count(&pool, "select count(*) from membership where member").await, 0);
 }
