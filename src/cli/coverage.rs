@@ -37,7 +37,7 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
             (0, refused) => format!("{refused} refused"),
             (raw, refused) => format!("{raw} raw, {refused} refused"),
         };
-        let numbers = [c.top, c.collected, c.deleted, c.lost, c.empty, c.inaccessible, c.stale].map(|n| n.to_string());
+        let numbers = [c.top, c.collected, c.deleted, c.lost, c.empty, c.inaccessible, c.stale, c.revisit].map(|n| n.to_string());
         let verified = c.verified_at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
         let last = [dead, c.missing.to_string(), verified, holes.join(", ") + &more];
         [c.chat_id.to_string(), c.title.unwrap_or_default()].into_iter().chain(numbers).chain(last).collect()
@@ -53,6 +53,7 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
         "empty",
         "inaccessible",
         "stale",
+        "to revisit",
         "dead",
         "missing",
         "verified as of",

@@ -3,6 +3,8 @@
 //! `settled` holds answered spans: a message row is settled by being there, so that random holes never grow the row. Long spans that are
 //! whole by rows are folded in.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -171,10 +173,39 @@ pub async fn mark_stale(conn: &mut PgConnection, id: i64, span: Window) -> Resul
     .ok_or(Error::UnknownCoverage(id))
 }
 
-/// The newest `count` ids may have changed unseen: a jump of pts without a difference.
+/// Every id may have changed unseen: a jump of pts without a difference. The newest `count` are marked at once, the older ones by
+/// [`revisit`].
 pub async fn mark_newest_stale(conn: &mut PgConnection, id: i64, count: i64) -> Result<i64, Error> {
     let top = get(conn, id).await?.top;
-    mark_stale(conn, id, Window { from: (top - count + 1).max(1), to: top }).await
+    let from = (top - count + 1).max(1);
+    sqlx::query("update coverage set revisit_to = $2, revisited_at = now() where id = $1 and $2 >= floor")
+        .bind(id)
+        .bind(from - 1)
+        .execute(&mut *conn)
+        .await?;
+    mark_stale(conn, id, Window { from, to: top }).await
+}
+
+/// Marks the next block of what [`mark_newest_stale`] left, `count` ids, newest first, in each watched chat whose last block is read
+/// and at least `after` old.
+pub async fn revisit(conn: &mut PgConnection, count: i64, after: Duration) -> Result<(), Error> {
+    sqlx::query(
+        "with due as (
+             select c.id, greatest(c.floor, c.revisit_to - $1 + 1, 1) as lo, c.revisit_to as hi, greatest(c.floor, 1) as floor
+             from coverage c join watch w using (chat_id)
+             where c.revisit_to is not null and isempty(c.stale) and c.revisited_at < now() - make_interval(secs => $2)
+             for update of c skip locked
+         )
+         update coverage c set stale_count = c.stale_count + 1, revisited_at = now(),
+             stale = c.stale + int8multirange(int8range(d.lo, greatest(d.hi + 1, d.lo))),
+             revisit_to = case when d.lo > d.floor then d.lo - 1 end
+         from due d where c.id = d.id",
+    )
+    .bind(count)
+    .bind(after.as_secs_f64())
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// What one account can see of a chat.

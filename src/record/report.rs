@@ -26,6 +26,8 @@ pub struct ChatCoverage {
     pub inaccessible: i64,
     /// Settled once, and to be read again.
     pub stale: i64,
+    /// How many ids, the oldest ones, may have changed unseen and are read again later, block by block; counted elsewhere too.
+    pub revisit: i64,
     /// Held, but not decoded in full (raw) or not indexed (refused).
     pub dead: i64,
     /// Of the dead: kept raw; `telekeep raw list` says why.
@@ -57,7 +59,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     let visible = coverage::visible_to_any(conn, row).await?;
     let counts: Counts = sqlx::query_as(
         "with c as (
-            select box_id, chat_id, settled, stale, floor, top, top_confirmed_at,
+            select box_id, chat_id, settled, stale, floor, top, top_confirmed_at, revisit_to,
                 int8multirange(int8range(floor, greatest(top + 1, floor))) as scope,
                 int8multirange(int8range(floor, greatest(least($2, top + 1), floor))) as hidden
             from coverage where id = $1
@@ -93,6 +95,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
             ) as title,
             n.collected, n.deleted, n.lost, n.dead, n.raw, s.stale - n.not_stale + n.stale_unsettled as stale, s.fresh - n.not_empty as empty,
             s.hidden - n.unsettled_hidden as inaccessible, s.open - n.unsettled - (s.hidden - n.unsettled_hidden) as missing,
+            greatest(coalesce(c.revisit_to - c.floor + 1, 0), 0) as revisit,
             greatest((select verified_at from box where box.id = c.box_id), c.top_confirmed_at) as verified_at
         from c, n, s",
     )
@@ -103,7 +106,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     let holes = ledger::holes_of(conn, row).await?;
     let mut access = if counts.inaccessible > 0 { reader::sights(conn, row.chat).await? } else { Vec::new() };
     access.retain(|sight| row.account.is_none_or(|account| account.0 == sight.account_id));
-    let Counts { title, collected, deleted, lost, empty, inaccessible, stale, dead, raw, missing, verified_at } = counts;
+    let Counts { title, collected, deleted, lost, empty, inaccessible, stale, revisit, dead, raw, missing, verified_at } = counts;
     Ok(ChatCoverage {
         chat_id: row.chat.0,
         title,
@@ -114,6 +117,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
         empty,
         inaccessible,
         stale,
+        revisit,
         dead,
         raw,
         refused: dead - raw,
@@ -133,6 +137,7 @@ struct Counts {
     empty: i64,
     inaccessible: i64,
     stale: i64,
+    revisit: i64,
     dead: i64,
     raw: i64,
     missing: i64,

@@ -13,8 +13,9 @@ use telekeep_queue::{self as queue, Recent, State};
 use crate::{
     jobs::{Job, chat_refresh::ChatRefresh, history_fetch::HistoryFetch},
     record::{
-        account,
+        account, coverage,
         reconcile::{self as table, Due},
+        stream::STALE_AFTER_JUMP,
     },
     workflow::run::RunError,
 };
@@ -31,6 +32,10 @@ const FRUITLESS: usize = 3;
 /// How long a window waits that its account cannot read.
 const FRUITLESS_BACK_OFF: Duration = Duration::from_secs(300);
 
+/// After a jump a chat's older ids are read again so many seconds apart, [`STALE_AFTER_JUMP`] at a time: 100 calls in ten minutes, one
+/// sixth of what an account may read (3,000 messages per 30 s), so that a million ids take 17 hours.
+const REVISIT_EVERY: Duration = Duration::from_secs(600);
+
 /// Windows of a chat that wait or run at once; the next ones come when these end. So that a chat of millions of ids does not fill
 /// the queue.
 const WINDOWS_AT_ONCE: usize = 50;
@@ -42,8 +47,10 @@ pub async fn round(pool: &PgPool) -> Result<usize, RunError> {
     if !table::begin(&mut tx).await? {
         return Ok(0);
     }
+    coverage::revisit(&mut tx, STALE_AFTER_JUMP, REVISIT_EVERY).await?;
     let due = table::due(&mut tx).await?;
     if due.is_empty() {
+        tx.commit().await?;
         return Ok(0);
     }
     let mut jobs = Vec::new();

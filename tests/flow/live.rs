@@ -242,6 +242,42 @@ async fn live_delivers_105_while_101_to_104_are_unknown_and_all_five_are_there(p
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn what_changed_deep_in_the_past_behind_a_jump_is_found_by_a_slow_second_reading(pool: PgPool) {
+    let datacentre = datacentre(World::empty(23).with(GeneratedChat::new(ChatKind::Channel, "Harbour", 10_400))).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    telekeep.configures("[reconcile]\nevery_seconds = 1\n[telegram]\npace = 100\n");
+    let chat = watch_all(&telekeep, &datacentre)[0];
+    let report = || async {
+        let mut conn = pool.acquire().await.unwrap();
+        telekeep::record::report::coverage_report(&mut conn, None).await.unwrap().pop()
+    };
+    let complete = |top| {
+        let report = report();
+        async move { report.await.is_some_and(|it| it.top == top && it.missing + it.stale == 0 && it.verified_at.is_some()) }
+    };
+    let worker = telekeep.works();
+    until("the history", || complete(10_400)).await;
+    worker.kill();
+    datacentre.set_update_rules(UpdateRules { channel_too_long: 10, ..UpdateRules::default() });
+    for n in 0..24 {
+        posts(&datacentre, chat, &format!("ship {n}"));
+    }
+    datacentre.play(Event::Edit { chat, id: 50, text: "long ago".into() }).unwrap();
+    datacentre.play(Event::Delete { chat, ids: vec![60] }).unwrap();
+    let worker = telekeep.works();
+    until("the newest to be read again", || complete(10_424)).await;
+    assert_eq!(report().await.unwrap().revisit, 424, "all but the newest 10,000; the older ones are told to be open");
+    assert_ne!(text_of(&pool, chat, 50).await.as_deref(), Some("long ago"), "not yet");
+
+    sqlx::query("update coverage set revisited_at = now() - interval '601 seconds'").execute(&pool).await.unwrap();
+    until("the oldest to be read again", || async { text_of(&pool, chat, 50).await.as_deref() == Some("long ago") }).await;
+    until("the end", || complete(10_424)).await;
+    assert_eq!(report().await.unwrap().revisit, 0);
+    worker.kill();
+    telekeep.has_in_the_record(&datacentre, chat);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn who_is_sent_away_is_followed_by_another_and_comes_back(pool: PgPool) {
     let datacentre = world(24).await;
     let telekeep = Telekeep::at(&datacentre, &pool);
