@@ -180,18 +180,19 @@ fn unix_now() -> i64 {
 /// When the process that has just begun was told of each channel that nothing is missing: from then on its accounts hear them.
 async fn connected(pool: PgPool) -> i64 {
     let began: chrono::DateTime<chrono::Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&pool).await.unwrap();
-    until("the streams", || async {
-        let silent: i64 =
-            sqlx::query_scalar("select count(*) from box where channel_id is not null and coalesce(verified_at < $1, true)")
-                .bind(began)
-                .fetch_one(&pool)
-                .await
-                .unwrap();
+    const SILENT: &str = "select b.channel_id, b.verified_at::text, a.label, a.state, l.closed_at::text, n.name, n.works
+        from box b left join watch w on w.chat_id = b.channel_id left join account a on a.id = w.reader_id
+        left join account_lease l on l.account_id = a.id left join node n on n.id = l.node_id
+        where b.channel_id is not null and coalesce(b.verified_at < $1, true)";
+    let silent = || sqlx::query(SILENT).bind(began).fetch_all(&pool);
+    for _ in 0..600 {
         let followed = count(&pool, "select count(*) from box where channel_id is not null").await;
-        silent == 0 && followed >= 6
-    })
-    .await;
-    unix_now() + 1
+        if followed >= 6 && silent().await.unwrap().is_empty() {
+            return unix_now() + 1;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("since {began} nobody was told of these that nothing is missing: {:?}", silent().await.unwrap());
 }
 
 async fn count(pool: &PgPool, query: &'static str) -> i64 {
