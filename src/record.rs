@@ -31,6 +31,7 @@ pub mod ledger;
 pub mod link;
 pub mod lost;
 pub mod member;
+pub mod member_list;
 pub mod member_merge;
 mod member_passing;
 pub mod member_snapshot;

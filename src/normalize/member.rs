@@ -134,9 +134,7 @@ pub fn of_update(update: &Update) -> Vec<Relation> {
             let said = Said::Came { by: other(it.inviter_id, it.user_id) };
             one(ChatId::group(it.chat_id), it.user_id, said, dated(it.date))
         }
-        Update::ChatParticipantDelete(it) => {
-            one(ChatId::group(it.chat_id), it.user_id, Said::Left { by: None }, When::Heard)
-        }
+        Update::ChatParticipantDelete(it) => one(ChatId::group(it.chat_id), it.user_id, Said::Left { by: None }, When::Heard),
         Update::ChatParticipantAdmin(it) => {
             one(ChatId::group(it.chat_id), it.user_id, Said::Administrator(it.is_admin), When::Heard)
         }

@@ -169,7 +169,7 @@ fn member() -> Map<String, Value> {
         "title": told(),
         // what an administrator may; of a restricted or banned one what is denied
         "rights": keyword(),
-        // until when it is denied; absent: for ever
+        // until when that lasts; absent: for ever
         "until_date": date(),
         "joined_date": date(), "invited_by_id": long(), "promoted_by_id": long(), "restricted_by_id": long(), "is_anonymous": boolean(),
         // when somebody left, and who removed one who did not go alone; or between which moments, where a whole list showed it

@@ -96,8 +96,7 @@ const CHAT: Table = Table { name: "chat", key: ("chat_id", None), place: ("chat_
 
 const USER: Table = Table { name: "telegram_user", key: ("user_id", None), place: ("user_id", None), ..CHAT };
 
-const MEMBER: Table =
-    Table { name: "member", key: ("chat_id", Some("user_id")), place: ("chat_id", Some("user_id")), ..CHAT };
+const MEMBER: Table = Table { name: "member", key: ("chat_id", Some("user_id")), place: ("chat_id", Some("user_id")), ..CHAT };
 
 const MESSAGE: Table = Table {
     name: "message",

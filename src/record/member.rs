@@ -55,8 +55,8 @@ const LOCK: &str = "select chat_id, user_id, status, present, body, told_date, t
     from member where (chat_id, user_id) in (select * from unnest($1::bigint[], $2::bigint[]))
     order by chat_id, user_id for update";
 
-/// Merges relations in the order in which they were told. The caller has checked that their chats are watched. Gives how many
-/// members are new or changed.
+/// Merges relations in the order in which they were told. The caller has checked that their chats are watched, and holds their boxes:
+/// a chat's members are written under the lock of its box. Gives how many members are new or changed.
 pub async fn merge(conn: &mut PgConnection, relations: &[Relation], seen: &Observation) -> Result<usize, Error> {
     if relations.is_empty() {
         return Ok(0);

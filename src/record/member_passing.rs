@@ -12,12 +12,8 @@ pub fn of_message(message: &Message) -> Vec<Relation> {
     let number = |fields: &Map<String, Value>, field: &str| fields.get(field).and_then(Value::as_i64);
     let is_post = message.body.get("post").and_then(Value::as_bool).unwrap_or(false);
     let writer = number(&message.body, "from_user_id").filter(|_| !is_post);
-    let relation = |user: i64, said: Said| Relation {
-        chat: message.chat,
-        user,
-        said,
-        when: When::Dated { date, message: Some(message.id) },
-    };
+    let relation =
+        |user: i64, said: Said| Relation { chat: message.chat, user, said, when: When::Dated { date, message: Some(message.id) } };
     let mut relations: Vec<Relation> = writer.map(|user| relation(user, Said::Seen)).into_iter().collect();
     let Some(service) = message.body.get("service").and_then(Value::as_object) else { return relations };
     let named: Vec<i64> = match service.get("user_ids") {

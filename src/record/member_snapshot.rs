@@ -145,17 +145,11 @@ pub async fn told(conn: &mut PgConnection, chat: ChatId, began: DateTime<Utc>) -
 }
 
 /// Those who were here before a whole list began, and of whom neither it nor anything since has told, have left. Gives how many.
-pub async fn conclude(
-    conn: &mut PgConnection,
-    chat: ChatId,
-    snapshot: &Running,
-    seen: &Observation,
-) -> Result<i64, Error> {
+pub async fn conclude(conn: &mut PgConnection, chat: ChatId, snapshot: &Running, seen: &Observation) -> Result<i64, Error> {
     let gone = member::unheard_since(conn, chat, snapshot.began_at).await?;
     let asked = moment(conn).await?;
     let when = When::Listed { asked, snapshot: snapshot.id };
-    let relations: Vec<Relation> =
-        gone.into_iter().map(|user| Relation { chat, user, said: Said::Missing, when }).collect();
+    let relations: Vec<Relation> = gone.into_iter().map(|user| Relation { chat, user, said: Said::Missing, when }).collect();
     for some in relations.chunks(AT_ONCE) {
         member::merge(conn, some, seen).await?;
     }
@@ -166,13 +160,7 @@ pub async fn conclude(
 const AT_ONCE: usize = 2_000;
 
 /// Ends a list.
-pub async fn end(
-    conn: &mut PgConnection,
-    id: i64,
-    state: State,
-    reason: Option<&str>,
-    left: Option<i64>,
-) -> Result<(), Error> {
+pub async fn end(conn: &mut PgConnection, id: i64, state: State, reason: Option<&str>, left: Option<i64>) -> Result<(), Error> {
     sqlx::query("update member_snapshot set state = $2, ended_at = clock_timestamp(), reason = $3, left_count = $4 where id = $1")
         .bind(id)
         .bind(state.as_str())

@@ -53,8 +53,7 @@ impl Connection {
             return Err(Error::Unexpected { method: METHOD, found: "a chat that has no list of its own" });
         };
         let filter = list.filter();
-        let answer =
-            self.invoke(&tl::functions::channels::GetParticipants { channel, filter, offset, limit: PAGE, hash: 0 }).await;
+        let answer = self.invoke(&tl::functions::channels::GetParticipants { channel, filter, offset, limit: PAGE, hash: 0 }).await;
         match answer {
             Ok(tl::enums::channels::ChannelParticipants::Participants(page)) => Ok(Listed::Page(page)),
             Ok(tl::enums::channels::ChannelParticipants::NotModified) => {
