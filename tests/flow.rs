@@ -30,6 +30,8 @@ mod joining;
 mod ledger_model;
 #[path = "flow/live.rs"]
 mod live;
+#[path = "flow/members.rs"]
+mod members;
 #[path = "flow/nodes.rs"]
 mod nodes;
 #[path = "flow/playing.rs"]

@@ -1,0 +1,625 @@
+//! Members: lists read whole, cut, hidden; who left; what passes; documents. Telegram is simulated, Postgres and Elasticsearch are real.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use telekeep::account::{Accounts, LostKey, SessionFile};
+use telekeep::jobs::member_snapshot::MemberSnapshot;
+use telekeep::jobs::{self, Job};
+use telekeep::record::member::{self, Relation, Said, When};
+use telekeep::record::member_snapshot::{self, Snapshot};
+use telekeep::record::outbox::{self, Kind};
+use telekeep::record::watch::{self, NewWatch};
+use telekeep::record::{AccountId, ChatId, Observation, Via, boxes};
+use telekeep::telegram::TelegramConfig;
+use telekeep_queue as queue;
+use telekeep_simulator::world::{ChatKind, Event, GeneratedChat, Member, Membership, OwnRole, Post, Standing};
+use telekeep_simulator::{AccountRequest, Fault, Simulator, World};
+use tokio_util::sync::CancellationToken;
+
+use crate::installation::{Telekeep, datacentre, until};
+use crate::projection::in_world;
+use crate::series_index::documents;
+
+/// An installation in this process, with one account and one watched chat; nobody listens.
+struct Roll {
+    pool: PgPool,
+    accounts: Arc<Accounts>,
+    account: AccountId,
+    chat: ChatId,
+    settings: jobs::Settings,
+    _folder: tempfile::TempDir,
+}
+
+impl Roll {
+    async fn of(pool: PgPool, datacentre: &Simulator, title: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let accounts = Arc::new(Accounts::new(pool.clone(), TelegramConfig::new(1, "hash"), folder.path().join("seal.key")));
+        let told = serde_json::to_vec(&datacentre.account("keeper").unwrap()).unwrap();
+        let session = SessionFile::parse(Path::new("keeper.json"), &told).unwrap().session();
+        accounts.import("keeper", &session, LostKey::Refuse).await.unwrap();
+        let account = accounts.labelled("keeper").await.unwrap().id;
+        let dialogs = accounts.dialogs(account).await.unwrap();
+        accounts.note_peers(account, &telekeep::normalize::peers(&dialogs.chats, &dialogs.users)).await.unwrap();
+        let chat = ChatId(chat_of(datacentre, title));
+        let wish = NewWatch { reader: Some(account), ..NewWatch::new(chat) };
+        watch::watch(&mut pool.acquire().await.unwrap(), &wish).await.unwrap();
+        Self { pool, accounts, account, chat, settings: jobs::Settings::default(), _folder: folder }
+    }
+
+    /// Reads the lists until the job has ended; gives what they turned out to be.
+    async fn reads(&self, job: MemberSnapshot) -> Snapshot {
+        let mut tx = self.pool.begin().await.unwrap();
+        let (_, _wake) = queue::enqueue(&mut tx, &[job.enqueueable(Some(self.account)).unwrap()]).await.unwrap();
+        tx.commit().await.unwrap();
+        self.works().await;
+        member_snapshot::list(&mut *self.pool.acquire().await.unwrap(), self.chat).await.unwrap().remove(0)
+    }
+
+    /// Works until nothing is left to do.
+    async fn works(&self) {
+        let shutdown = CancellationToken::new();
+        let holder = Some(self.accounts.node().await.unwrap().holder());
+        let config = queue::WorkerConfig { holder, ..queue::WorkerConfig::new("test") };
+        let worker = jobs::worker(self.pool.clone(), self.accounts.clone(), self.settings.clone(), config);
+        let working = tokio::spawn(worker.run(shutdown.clone()));
+        let begun = telekeep::clock::mark();
+        let left = loop {
+            let open = queue::Filter { unfinished: true, ..queue::Filter::default() };
+            let left = queue::list(&self.pool, open).await.unwrap();
+            if left.iter().all(|job| job.state == queue::State::Held) || begun.elapsed() > Duration::from_secs(600) {
+                break left;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        shutdown.cancel();
+        working.await.unwrap().unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    fn whole(&self) -> MemberSnapshot {
+        MemberSnapshot { chat: self.chat, admins_only: false, widen: false }
+    }
+
+    /// Somebody was in the chat long ago, as far as the record knows.
+    async fn knew(&self, user: i64) {
+        let mut tx = self.pool.begin().await.unwrap();
+        let held = boxes::box_of(&mut tx, self.chat, self.account).await.unwrap();
+        boxes::lock(&mut tx, held).await.unwrap();
+        let when = When::Dated { date: telekeep::clock::now() - TimeDelta::days(400), message: Some(1) };
+        let relation = Relation { chat: self.chat, user, said: Said::Came { by: None }, when };
+        let seen = Observation { account: self.account, via: Via::History, job: None, pts: None };
+        assert_eq!(member::merge(&mut tx, &[relation], &seen).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+    }
+
+    async fn present(&self) -> BTreeSet<i64> {
+        let users: Vec<i64> = sqlx::query_scalar("select user_id from member where chat_id = $1 and present")
+            .bind(self.chat.0)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        users.into_iter().collect()
+    }
+
+    async fn gone(&self) -> BTreeSet<i64> {
+        let users: Vec<i64> = sqlx::query_scalar("select user_id from member where chat_id = $1 and status = 'left'")
+            .bind(self.chat.0)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap();
+        users.into_iter().collect()
+    }
+}
+
+fn chat_of(datacentre: &Simulator, title: &str) -> i64 {
+    datacentre.world().all_chats().find(|chat| chat.title() == title).unwrap().id
+}
+
+fn supergroup(title: &str, members: i32, membership: Membership) -> GeneratedChat {
+    GeneratedChat::new(ChatKind::Supergroup, title, 20).named(&title.to_lowercase()).members(members).membership(membership)
+}
+
+fn truly_present(datacentre: &Simulator, chat: i64) -> BTreeSet<i64> {
+    datacentre.members(chat).unwrap().into_iter().filter(Member::is_present).map(|member| member.user_id).collect()
+}
+
+/// What a document says of a member, the account's own one apart.
+fn expected(member: &Member) -> Value {
+    let told = serde_json::to_value(member).unwrap();
+    let date = |seconds: &Value| -> Value {
+        let date = DateTime::from_timestamp(seconds.as_i64().unwrap(), 0).unwrap();
+        date.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into()
+    };
+    let has_right = |name: &str| told["rights"].as_array().is_some_and(|rights| rights.contains(&name.into()));
+    let mut said = match told["role"].as_str().unwrap() {
+        "creator" => json!({"status": "creator", "is_anonymous": false}),
+        "admin" => json!({
+            "status": "administrator", "rights": told["rights"], "promoted_by_id": told["promoted_by"], "title": told["rank"],
+            "is_anonymous": has_right("anonymous"), "joined_date": date(&told["date"]),
+        }),
+        "member" => json!({"status": "member", "joined_date": date(&told["date"])}),
+        role @ ("restricted" | "banned") => {
+            let until = &told["rights"]["until_date"];
+            json!({
+                "status": role, "rights": told["rights"]["denied"], "restricted_by_id": told["by"],
+                "until_date": if until == 0 { Value::Null } else { date(until) },
+                "joined_date": if role == "restricted" { date(&told["date"]) } else { Value::Null },
+            })
+        }
+        role => json!({"status": role}),
+    };
+    let present = member.is_present();
+    let fields = said.as_object_mut().unwrap();
+    fields.extend([
+        ("user_id".to_owned(), member.user_id.into()),
+        ("is_member".into(), present.into()),
+        ("left".into(), (!present).into()),
+    ]);
+    fields.retain(|_, value| !value.is_null());
+    said
+}
+
+/// What documents say, without what depends on the moment.
+fn without_moments(mut document: Value) -> Value {
+    let fields = document.as_object_mut().unwrap();
+    for field in ["chat_id", "seen", "first_seen", "last_seen", "update_time", "content_hash", "snapshot"] {
+        assert!(fields.remove(field).is_some(), "{field} in {fields:?}");
+    }
+    if fields["status"] == "creator" {
+        fields.remove("rights");
+    }
+    document
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_list_of_25_000_that_is_cut_says_so_and_reports_nobody_as_left(pool: PgPool) {
+    let world = World::generated(31, [supergroup("Crowded", 25_000, Membership::default())]);
+    let datacentre = datacentre(world).await;
+    let roll = Roll::of(pool, &datacentre, "Crowded").await;
+    let oldest: Vec<i64> = datacentre.members(roll.chat.0).unwrap().iter().skip(200).take(5).map(|member| member.user_id).collect();
+    for user in oldest.iter().chain(&[42]) {
+        roll.knew(*user).await;
+    }
+    let told = truly_present(&datacentre, roll.chat.0).len() as i64;
+    let list = roll.reads(roll.whole()).await;
+    assert_eq!((list.state.as_str(), list.seen_count, list.told_count, list.left_count), ("cut", 10_000, Some(told), None));
+    assert!(told >= 25_000 && !list.widened && list.ended_at.is_some());
+    assert_eq!(roll.gone().await, BTreeSet::new());
+    let present = roll.present().await;
+    assert!(oldest.iter().chain(&[42]).all(|user| present.contains(user)));
+    let beyond: Vec<i64> = present.difference(&truly_present(&datacentre, roll.chat.0)).copied().collect();
+    assert_eq!(beyond, [42]);
+    // 51 pages that overlap by one, one that shows nobody new, administrators, bots, and who was removed: refused.
+    assert!(datacentre.calls("channels.getParticipants") <= 56, "{}", datacentre.calls("channels.getParticipants"));
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_cut_list_that_is_widened_says_truly_whether_it_has_everybody(pool: PgPool) {
+    let world = World::generated(32, [supergroup("Crowded", 10_400, Membership::default())]);
+    let datacentre = datacentre(world).await;
+    let mut roll = Roll::of(pool, &datacentre, "Crowded").await;
+    roll.knew(42).await;
+    let truth = truly_present(&datacentre, roll.chat.0);
+    roll.settings.members.widen_calls = 3;
+    let few = roll.reads(MemberSnapshot { widen: true, ..roll.whole() }).await;
+    assert_eq!((few.state.as_str(), few.widened, few.left_count), ("cut", true, None));
+    roll.settings.members.widen_calls = 1_000;
+    let list = roll.reads(MemberSnapshot { widen: true, ..roll.whole() }).await;
+    let mut present = roll.present().await;
+    let whole = list.state == "complete";
+    assert_eq!(present.remove(&42), !whole);
+    assert!(present.is_subset(&truth) && list.seen_count > 10_000 && list.widened, "{list:?}");
+    assert_eq!(whole, present == truth, "{list:?}");
+    assert_eq!(whole, Some(list.seen_count) == list.told_count, "{list:?}");
+    assert_eq!(roll.gone().await, whole.then_some(42).into_iter().collect());
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_hidden_list_is_marked_hidden_and_concludes_nothing(pool: PgPool) {
+    let hidden = Membership { hidden: true, banned: 3, ..Membership::default() };
+    let world = World::generated(
+        33,
+        [supergroup("Veiled", 900, hidden), GeneratedChat::new(ChatKind::Channel, "News", 20).named("news").members(3_000)],
+    );
+    let datacentre = datacentre(world).await;
+    let roll = Roll::of(pool.clone(), &datacentre, "Veiled").await;
+    roll.knew(42).await;
+    let list = roll.reads(roll.whole()).await;
+    let told = truly_present(&datacentre, roll.chat.0).len() as i64;
+    assert_eq!((list.state.as_str(), list.told_count, list.left_count), ("hidden", Some(told), None));
+    let admins: Vec<i64> =
+        sqlx::query_scalar("select user_id from member where status in ('creator', 'administrator') order by user_id")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+    let truly = datacentre.members(roll.chat.0).unwrap();
+    let mut truly: Vec<i64> = truly.iter().filter(|member| member.is_admin()).map(|member| member.user_id).collect();
+    truly.sort_unstable();
+    assert_eq!(admins, truly, "administrators are shown even so");
+    assert!(list.seen_count >= admins.len() as i64 && list.seen_count < 50);
+    assert!(roll.present().await.contains(&42) && roll.gone().await.is_empty());
+
+    // It was open when it was described, and was hidden before it was read.
+    datacentre.fail(Fault::error(403, "CHAT_ADMIN_REQUIRED").of("channels.getParticipants").times(1));
+    datacentre.play(Event::HideMembers { chat: roll.chat.0, on: false }).unwrap();
+    assert_eq!(roll.reads(roll.whole()).await.state, "hidden");
+    assert_eq!(roll.reads(roll.whole()).await.state, "complete");
+    assert_eq!(roll.gone().await, BTreeSet::from([42]));
+
+    let news = ChatId(chat_of(&datacentre, "News"));
+    let wish = NewWatch { reader: Some(roll.account), ..NewWatch::new(news) };
+    watch::watch(&mut pool.acquire().await.unwrap(), &wish).await.unwrap();
+    let roll = Roll { chat: news, ..roll };
+    let list = roll.reads(roll.whole()).await;
+    assert_eq!((list.state.as_str(), list.seen_count, list.calls), ("hidden", 0, 2));
+    let admins = roll.reads(MemberSnapshot { admins_only: true, ..roll.whole() }).await;
+    assert_eq!((admins.state.as_str(), admins.admins_only), ("hidden", true));
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn who_left_between_two_whole_lists_is_found_and_the_documents_are_the_truth(pool: PgPool) {
+    in_world(pool, async |world| {
+        world.index.prepare().await.expect("indices");
+        let membership = Membership { role: OwnRole::Admin, restricted: 6, banned: 8, admins: Some(7), ..Membership::default() };
+        let datacentre = datacentre(World::generated(34, [supergroup("Bridge", 450, membership)])).await;
+        let roll = Roll::of(world.pool.clone(), &datacentre, "Bridge").await;
+        let chat = roll.chat.0;
+        let me = datacentre.world().me;
+        let is_the_truth = async |left: &BTreeSet<i64>| {
+            world.projects().await;
+            let dead = outbox::dead_letters(&world.pool, 10).await.expect("dead letters");
+            assert!(dead.is_empty(), "{dead:?}");
+            let found = documents(&world, Kind::Member).await;
+            let mut found: BTreeMap<i64, Value> = found
+                .into_iter()
+                .map(|(id, document)| {
+                    let user = document["user_id"].as_i64().unwrap();
+                    assert_eq!(id, format!("{chat}_{user}"));
+                    (user, without_moments(document))
+                })
+                .collect();
+            for user in left {
+                let gone = found.remove(user).unwrap();
+                assert!(gone["left_between"]["gte"].is_string() && gone["left_between"]["lte"].is_string(), "{gone}");
+                assert_eq!((&gone["status"], &gone["is_member"], &gone["left"]), (&json!("left"), &json!(false), &json!(true)));
+            }
+            let own = found.remove(&me).unwrap();
+            assert_eq!((&own["status"], own["invited_by_id"].is_i64()), (&json!("administrator"), true));
+            let known = |member: &Member| member.user_id != me && !left.contains(&member.user_id);
+            let truth: BTreeMap<i64, Value> = datacentre
+                .members(chat)
+                .unwrap()
+                .iter()
+                .filter(|member| known(member))
+                .map(|member| (member.user_id, expected(member)))
+                .collect();
+            for (user, truth) in &truth {
+                assert_eq!(found.get(user), Some(truth), "{user}");
+            }
+            assert_eq!(found.len(), truth.len());
+            assert_eq!(world.audit(true, false).await.differences(), 0);
+        };
+        let list = roll.reads(roll.whole()).await;
+        assert_eq!((list.state.as_str(), list.left_count), ("complete", Some(0)));
+        is_the_truth(&BTreeSet::new()).await;
+        let revisions = "select sum(revision)::bigint from member";
+        let before: i64 = sqlx::query_scalar(revisions).fetch_one(&world.pool).await.unwrap();
+        let again = roll.reads(roll.whole()).await;
+        assert_eq!((again.state.as_str(), again.left_count), ("complete", Some(0)));
+        let after: i64 = sqlx::query_scalar(revisions).fetch_one(&world.pool).await.unwrap();
+        assert_eq!(before, after, "equal content makes no revision");
+
+        // Nobody listens to what happens now.
+        let members = datacentre.members(chat).unwrap();
+        let plain: Vec<i64> =
+            members.iter().rev().filter(|member| member.is_present() && !member.is_admin()).map(|m| m.user_id).collect();
+        let left = BTreeSet::from([plain[3], plain[250], plain[299]]);
+        for user in &left {
+            datacentre.play(Event::Leave { chat, user: *user }).unwrap();
+        }
+        datacentre.play(Event::Ban { chat, user: plain[10], by: me, until: 0 }).unwrap();
+        let standing = Standing::Admin { rank: Some("pilot".into()) };
+        datacentre.play(Event::Promote { chat, user: plain[20], by: me, standing }).unwrap();
+        datacentre.play(Event::Promote { chat, user: plain[21], by: me, standing: Standing::Restricted { until: 0 } }).unwrap();
+        let stranger = datacentre.world().users().keys().copied().find(|user| members.iter().all(|m| m.user_id != *user)).unwrap();
+        datacentre.play(Event::Join { chat, user: stranger, by: Default::default() }).unwrap();
+        let list = roll.reads(roll.whole()).await;
+        assert_eq!((list.state.as_str(), list.left_count), ("complete", Some(3)), "{list:?}");
+        assert_eq!(roll.gone().await, left);
+        is_the_truth(&left).await;
+        // They come back.
+        for user in &left {
+            datacentre.play(Event::Join { chat, user: *user, by: Default::default() }).unwrap();
+        }
+        assert_eq!(roll.reads(roll.whole()).await.left_count, Some(0));
+        is_the_truth(&BTreeSet::new()).await;
+        world.index.reindex(&CancellationToken::new(), |_| {}).await.expect("a reindex");
+        is_the_truth(&BTreeSet::new()).await;
+
+        let admins = roll.reads(MemberSnapshot { admins_only: true, ..roll.whole() }).await;
+        assert_eq!((admins.state.as_str(), admins.told_count, admins.left_count), ("complete", Some(8), None));
+        assert_eq!(datacentre.violations(), []);
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn people_who_move_while_a_list_is_read_are_neither_lost_nor_reported(pool: PgPool) {
+    let datacentre = datacentre(World::generated(35, [supergroup("Bridge", 2_000, Membership::default())])).await;
+    let roll = Roll::of(pool, &datacentre, "Bridge").await;
+    let chat = roll.chat.0;
+    assert_eq!(roll.reads(roll.whole()).await.state, "complete");
+    // Those who joined last are told first: who leaves from there moves all the others forward.
+    let newest: Vec<i64> = datacentre.members(chat).unwrap().iter().rev().map(|member| member.user_id).take(60).collect();
+    datacentre.set_latency(Duration::from_millis(60));
+    let calls = datacentre.calls("channels.getParticipants");
+    let moving = async {
+        until("the third page", || async { datacentre.calls("channels.getParticipants") >= calls + 3 }).await;
+        for user in &newest {
+            datacentre.play(Event::Leave { chat, user: *user }).unwrap();
+        }
+        until("the sixth page", || async { datacentre.calls("channels.getParticipants") >= calls + 6 }).await;
+        for user in &newest[..30] {
+            datacentre.play(Event::Join { chat, user: *user, by: Default::default() }).unwrap();
+        }
+    };
+    let (list, ()) = tokio::join!(roll.reads(roll.whole()), moving);
+    assert_eq!((list.state.as_str(), list.left_count), ("complete", Some(0)), "{list:?}");
+    datacentre.set_latency(Duration::ZERO);
+    let list = roll.reads(roll.whole()).await;
+    assert_eq!((list.state.as_str(), list.left_count), ("complete", Some(30)), "{list:?}");
+    assert_eq!(roll.present().await, truly_present(&datacentre, chat));
+    assert_eq!(roll.gone().await, newest[30..].iter().copied().collect());
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_chat_that_is_closed_meanwhile_leaves_a_list_that_failed(pool: PgPool) {
+    let datacentre = datacentre(World::generated(36, [supergroup("Bridge", 900, Membership::default())])).await;
+    let roll = Roll::of(pool, &datacentre, "Bridge").await;
+    roll.knew(42).await;
+    datacentre.fail(Fault::error(400, "CHANNEL_PRIVATE").of("channels.getParticipants").times(1));
+    let list = roll.reads(roll.whole()).await;
+    assert_eq!((list.state.as_str(), list.reason.as_deref(), list.left_count), ("failed", Some("CHANNEL_PRIVATE"), None));
+    assert!(list.ended_at.is_some() && roll.gone().await.is_empty());
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_killed_snapshot_goes_on_and_asks_for_no_page_again_beyond_one(pool: PgPool) {
+    let datacentre = datacentre(World::generated(37, [supergroup("Bridge", 5_000, Membership::default())])).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    telekeep.does(&["chat", "watch", "@bridge"]);
+    let chat = chat_of(&datacentre, "Bridge");
+    let told = telekeep.does(&["member", "snapshot", "@bridge"]);
+    assert!(told.contains(&format!("for chat {chat}")), "{told}");
+    datacentre.set_latency(Duration::from_millis(100));
+    let calls = || datacentre.calls("channels.getParticipants");
+    let mut last = 0;
+    for _ in 0..2 {
+        let worker = telekeep.works();
+        until("some pages", || async { calls() >= last + 6 }).await;
+        worker.kill();
+        last = calls();
+        let told: Value = serde_json::from_str(&telekeep.does(&["member", "snapshots", "@bridge", "--json"])).unwrap();
+        assert_eq!((&told[0]["state"], told[0]["left_count"].is_null()), (&json!("running"), true), "{told}");
+        let progress: Option<i64> =
+            sqlx::query_scalar("select progress_done from job where kind = 'member_snapshot'").fetch_one(&pool).await.unwrap();
+        assert!(progress.is_some_and(|done| done > 0), "{progress:?}");
+    }
+    let _worker = telekeep.works();
+    telekeep.does(&["job", "wait", "--timeout", "100"]);
+    let lists = member_snapshot::list(&mut *pool.acquire().await.unwrap(), ChatId(chat)).await.unwrap();
+    assert_eq!(lists.len(), 1, "{lists:?}");
+    let told = truly_present(&datacentre, chat).len() as i64;
+    assert_eq!((lists[0].state.as_str(), lists[0].seen_count, lists[0].told_count), ("complete", told, Some(told)));
+    // 26 pages that overlap by one, administrators, bots, who was removed: refused; and one again a kill.
+    assert!(calls() <= 26 + 3 + 2, "{}", calls());
+    let present: i64 = sqlx::query_scalar("select count(*) from member where present").fetch_one(&pool).await.unwrap();
+    assert_eq!(present, told);
+    assert_eq!(datacentre.violations(), []);
+
+    let listed = telekeep.does(&["member", "list", "@bridge", "--status", "creator"]);
+    assert!(listed.contains("creator") && listed.contains(&format!("member {}", told - 5)), "{listed}");
+    let lines = telekeep.does(&["member", "list", "@bridge", "--json"]);
+    assert_eq!(lines.lines().count() as i64, told);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let shown = telekeep.does(&["member", "show", "@bridge", &first["user_id"].to_string(), "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), first);
+    let nobody = telekeep.command(&["member", "show", "@bridge", "42"]).output().unwrap();
+    assert_eq!(nobody.status.code(), Some(2));
+    let told = telekeep.does(&["member", "snapshots", "@bridge"]);
+    assert!(told.contains("complete") && told.contains("keeper"), "{told}");
+}
+
+/// What the record says of somebody in a chat.
+async fn stands(pool: &PgPool, chat: i64, user: i64) -> Option<(Option<String>, Option<bool>, Value)> {
+    sqlx::query_as("select status, present, body from member where chat_id = $1 and user_id = $2")
+        .bind(chat)
+        .bind(user)
+        .fetch_optional(pool)
+        .await
+        .unwrap()
+}
+
+async fn becomes(pool: &PgPool, chat: i64, user: i64, status: &str) -> Value {
+    until(&format!("{user} {status} in {chat}"), || async {
+        stands(pool, chat, user).await.is_some_and(|(found, ..)| found.as_deref() == Some(status))
+    })
+    .await;
+    stands(pool, chat, user).await.unwrap().2
+}
+
+/// The chat is read by the listener's account from now on.
+async fn is_followed(telekeep: &Telekeep, pool: &PgPool, chat: i64, account: &str) {
+    telekeep.has_workflow("new-chat");
+    telekeep.does(&["chat", "watch", &chat.to_string(), "--account", account]);
+    until("the history", || async {
+        sqlx::query_scalar("select exists (select from workflow_run where chat_id = $1 and state = 'done')")
+            .bind(chat)
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+}
+
+async fn knows(pool: &PgPool, chat: i64) {
+    until("the dialogs", || async {
+        sqlx::query_scalar("select exists (select from account_peer where peer_id = $1)").bind(chat).fetch_one(pool).await.unwrap()
+    })
+    .await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn who_joins_writes_and_leaves_is_kept_as_it_passes(pool: PgPool) {
+    let world = World::generated(
+        38,
+        [
+            GeneratedChat::new(ChatKind::Supergroup, "Quay", 300).named("quay").members(60),
+            GeneratedChat::new(ChatKind::Group, "Night shift", 40)
+                .members(20)
+                .membership(Membership { admins: Some(2), ..Membership::default() }),
+            GeneratedChat::new(ChatKind::Channel, "Harbour", 40).named("harbour"),
+        ],
+    );
+    let datacentre = datacentre(world).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let (quay, crew, harbour) =
+        (chat_of(&datacentre, "Quay"), chat_of(&datacentre, "Night shift"), chat_of(&datacentre, "Harbour"));
+    let _worker = telekeep.works();
+    knows(&pool, crew).await;
+    for chat in [quay, crew, harbour] {
+        is_followed(&telekeep, &pool, chat, "keeper").await;
+    }
+
+    // Senders: whoever wrote, from their first to their last message; nobody for what a channel posts.
+    let wrong: Vec<(i64, i64)> = sqlx::query_as(
+        "select coalesce(w.chat_id, m.chat_id), coalesce(w.user_id, m.user_id)
+        from (select chat_id, (body->>'from_user_id')::bigint as user_id, min(date) as first, max(date) as last from message
+              where body ? 'from_user_id' and chat_id < 0 and not body ? 'post' group by 1, 2) w
+        full join member m on m.chat_id = w.chat_id and m.user_id = w.user_id
+        where (w.first, w.last) is distinct from (m.first_seen, m.last_seen) and (w.user_id is not null or m.status is null)",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(wrong, []);
+    let count = "select count(*) from member where chat_id = $1";
+    let senders: i64 = sqlx::query_scalar(count).bind(quay).fetch_one(&pool).await.unwrap();
+    let of_channel: i64 = sqlx::query_scalar(count).bind(harbour).fetch_one(&pool).await.unwrap();
+    assert!(senders > 10 && of_channel == 0, "{senders} {of_channel}");
+
+    // A basic group's description is a whole list.
+    telekeep.does(&["member", "snapshot", &crew.to_string()]);
+    until("the list", || async {
+        sqlx::query_scalar("select exists (select from member_snapshot where state = 'complete')").fetch_one(&pool).await.unwrap()
+    })
+    .await;
+    let is_the_truth = async |chat: i64| {
+        let truth: BTreeMap<i64, bool> =
+            datacentre.members(chat).unwrap().iter().map(|member| (member.user_id, member.is_present())).collect();
+        let found: Vec<(i64, bool)> =
+            sqlx::query_as("select user_id, present from member where chat_id = $1 and present is not null order by user_id")
+                .bind(chat)
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        let found: BTreeMap<i64, bool> = found.into_iter().filter(|(user, present)| *present || truth.contains_key(user)).collect();
+        assert_eq!(found, truth);
+    };
+    is_the_truth(crew).await;
+
+    let me = datacentre.world().me;
+    let outside = |chat: i64| -> Vec<i64> {
+        let members = datacentre.members(chat).unwrap();
+        let is_in = |user: &i64| members.iter().any(|member| member.user_id == *user);
+        datacentre.world().users().keys().copied().filter(|user| !is_in(user)).collect()
+    };
+    for chat in [quay, crew] {
+        let (alone, brought) = (outside(chat)[0], outside(chat)[1]);
+        datacentre.play(Event::Join { chat, user: alone, by: Default::default() }).unwrap();
+        let body = becomes(&pool, chat, alone, "member").await;
+        let joined: DateTime<Utc> = body["joined_date"].as_str().unwrap().parse().unwrap();
+        let truly = datacentre.members(chat).unwrap().iter().find(|member| member.user_id == alone).unwrap().date;
+        assert_eq!((joined.timestamp(), body.get("invited_by_id")), (i64::from(truly), None));
+        datacentre.play(Event::Invite { chat, users: vec![brought], by: me }).unwrap();
+        assert_eq!(becomes(&pool, chat, brought, "member").await["invited_by_id"], me);
+        datacentre.play(Event::Post { chat, post: Post::said(alone, "a ship") }).unwrap();
+        datacentre.play(Event::Leave { chat, user: alone }).unwrap();
+        let gone = becomes(&pool, chat, alone, "left").await;
+        assert!(gone["left_at"].is_string() && gone.get("removed_by_id").is_none(), "{gone}");
+        assert!(gone["joined_date"].is_string(), "what was known stays");
+        datacentre.play(Event::Kick { chat, user: brought, by: me }).unwrap();
+        assert_eq!(becomes(&pool, chat, brought, "left").await["removed_by_id"], me);
+        datacentre.play(Event::Join { chat, user: alone, by: Default::default() }).unwrap();
+        assert!(becomes(&pool, chat, alone, "member").await.get("left_at").is_none());
+    }
+    is_the_truth(crew).await;
+    // Whom a watched chat shows is known by name.
+    let named: bool = sqlx::query_scalar(
+        "select bool_and(exists (select from telegram_user u where u.user_id = m.user_id)) from member m where chat_id = $1",
+    )
+    .bind(crew)
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert!(named);
+
+    // A chat that is not watched any more tells nothing; what was told stays.
+    telekeep.does(&["chat", "unwatch", &crew.to_string()]);
+    let before: i64 = sqlx::query_scalar(count).bind(crew).fetch_one(&pool).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let stranger = outside(crew)[3];
+    datacentre.play(Event::Join { chat: crew, user: stranger, by: Default::default() }).unwrap();
+    datacentre.play(Event::Join { chat: quay, user: stranger, by: Default::default() }).unwrap();
+    becomes(&pool, quay, stranger, "member").await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).bind(crew).fetch_one(&pool).await.unwrap(), before);
+    assert_eq!(datacentre.violations(), []);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_promotion_a_ban_and_its_end_are_kept_as_they_pass(pool: PgPool) {
+    // Telegram tells bots of every change: one of the members is one.
+    let datacentre = datacentre(World::generated(39, [supergroup("Quay", 1_500, Membership::default())])).await;
+    let chat = chat_of(&datacentre, "Quay");
+    let members = datacentre.members(chat).unwrap();
+    let is_bot = |member: &&Member| datacentre.world().person(member.user_id).is_some_and(|person| person.bot);
+    let bot = members.iter().find(is_bot).unwrap().user_id;
+    let request = AccountRequest { user_id: Some(bot), ..AccountRequest::named("keeper") };
+    datacentre.account_with(&request).unwrap();
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let _worker = telekeep.works();
+    knows(&pool, chat).await;
+    is_followed(&telekeep, &pool, chat, "keeper").await;
+
+    let (creator, user) = (members[0].user_id, members[1_000].user_id);
+    let promote = |standing: Standing| datacentre.play(Event::Promote { chat, user, by: creator, standing }).unwrap();
+    promote(Standing::Admin { rank: Some("pilot".into()) });
+    let body = becomes(&pool, chat, user, "administrator").await;
+    assert_eq!((&body["title"], &body["promoted_by_id"]), (&json!("pilot"), &json!(creator)));
+    assert!(body["rights"].as_array().is_some_and(|rights| rights.contains(&json!("ban_users"))), "{body}");
+    promote(Standing::Member);
+    let body = becomes(&pool, chat, user, "member").await;
+    assert!(["title", "rights", "promoted_by_id"].iter().all(|field| body.get(*field).is_none()), "{body}");
+    promote(Standing::Restricted { until: 0 });
+    let body = becomes(&pool, chat, user, "restricted").await;
+    assert_eq!((&body["restricted_by_id"], stands(&pool, chat, user).await.unwrap().1), (&json!(creator), Some(true)));
+    let until = 2_000_000_000;
+    datacentre.play(Event::Ban { chat, user, by: creator, until }).unwrap();
+    let body = becomes(&pool, chat, user, "banned").await;
+    assert_eq!((&body["until_date"], &body["restricted_by_id"]), (&json!("2033-05-18T03:33:20Z"), &json!(creator)));
+    assert_eq!(stands(&pool, chat, user).await.unwrap().1, Some(false));
+    datacentre.play(Event::Unban { chat, user, by: creator }).unwrap();
+    let body = becomes(&pool, chat, user, "left").await;
+    assert!(body.get("until_date").is_none(), "{body}");
+    assert_eq!(datacentre.violations(), []);
+}
