@@ -120,14 +120,21 @@ pub fn of_update(update: &Update) -> Vec<Relation> {
             let (chat, when) = (ChatId::channel(it.channel_id), dated(it.date));
             match &it.new_participant {
                 Some(told) => vec![channel_participant(chat, told, when)],
-                None => one(chat, it.user_id, Said::Left { by: other(it.actor_id, it.user_id) }, when),
+                None => {
+                    let was_out = matches!(&it.prev_participant, Some(ChannelParticipant::Banned(it)) if it.left);
+                    let by = other(it.actor_id, it.user_id);
+                    one(chat, it.user_id, Said::Is(out(it.date, by, was_out)), when)
+                }
             }
         }
         Update::ChatParticipant(it) => {
             let (chat, when) = (ChatId::group(it.chat_id), dated(it.date));
             match &it.new_participant {
                 Some(told) => vec![group_participant(chat, told, when)],
-                None => one(chat, it.user_id, Said::Left { by: other(it.actor_id, it.user_id) }, when),
+                None => {
+                    let by = other(it.actor_id, it.user_id);
+                    one(chat, it.user_id, Said::Is(out(it.date, by, false)), when)
+                }
             }
         }
         Update::ChatParticipantAdd(it) => {
@@ -162,6 +169,12 @@ fn standing(status: Status, present: bool, body: Value, joined: Option<i32>, inv
     fields.retain(|_, value| !value.is_null());
     let joined: Option<DateTime<Utc>> = joined.and_then(date);
     Standing { status, present, fields, joined, invited_by }
+}
+
+/// Is nothing here any more. Of one who was out already, as banned, the date is that of the ban's end.
+fn out(seconds: i32, by: Option<i64>, was_out: bool) -> Standing {
+    let left = if was_out { json!({}) } else { json!({"left_at": date_text(seconds), "removed_by_id": by}) };
+    standing(Status::Left, false, left, None, None)
 }
 
 /// Who came in alone is told as invited by themselves.

@@ -177,8 +177,15 @@ fn updates_tell_who_comes_goes_and_becomes_what() {
     let joined = one(of_channel(7, Some(member(7))));
     assert!(matches!(&joined.said, Said::Is(it) if it.status == Status::Member) && joined.chat == QUAY);
     assert_eq!(joined.when, When::Dated { date: date(DATE).expect("a date"), message: None });
-    assert_eq!(one(of_channel(7, None)).said, Said::Left { by: None });
-    assert_eq!(one(of_channel(5, None)).said, Said::Left { by: Some(5) });
+    let fields = |update: Update| match one(update).said {
+        Said::Is(it) if it.status == Status::Left && !it.present => Value::Object(it.fields),
+        said => panic!("{said:?}"),
+    };
+    assert_eq!(fields(of_channel(7, None)), json!({"left_at": "2023-11-14T22:13:20Z"}));
+    assert_eq!(fields(of_channel(5, None)), json!({"left_at": "2023-11-14T22:13:20Z", "removed_by_id": 5}));
+    let Update::ChannelParticipant(mut unbanned) = of_channel(5, None) else { panic!("of a channel") };
+    unbanned.prev_participant = Some(banned(true, person(7), may_not(true, 0)));
+    assert_eq!(fields(unbanned.into()), json!({}), "who was out already leaves no second time");
 
     let (chat_id, user_id, version) = (42, 7, 2);
     let add = tl::types::UpdateChatParticipantAdd { chat_id, user_id, inviter_id: 5, date: DATE, version };

@@ -165,6 +165,7 @@ impl When {
 
 /// What is known after one fact more.
 pub fn merge(known: Option<&Row>, relation: &Relation, now: DateTime<Utc>) -> Row {
+    let reveals = known.is_some_and(|row| reveals(row, relation));
     let at = relation.when.dated().map_or(relation.when.told_at(now), |(date, _)| date.min(now));
     let mut row = known.cloned().unwrap_or_else(|| Row {
         status: None,
@@ -182,7 +183,7 @@ pub fn merge(known: Option<&Row>, relation: &Relation, now: DateTime<Utc>) -> Ro
         row.last_seen = row.last_seen.max(at);
     }
     join(&mut row, relation);
-    if relation.said != Said::Seen && is_newer(&row, relation.when, now) {
+    if relation.said != Said::Seen && (reveals || is_newer(&row, relation.when, now)) {
         stand(&mut row, relation, now);
     }
     row
@@ -205,6 +206,15 @@ fn is_newer(row: &Row, when: When, now: DateTime<Utc>) -> bool {
         // A list that was asked for when this was known already is newer; one of the same moment is not.
         (_, _, When::Listed { asked, .. }) => asked > known_at,
         _ => when.told_at(now) >= known_at,
+    }
+}
+
+/// That somebody had left was told without a date, or inferred from a list; this is the leaving itself.
+fn reveals(row: &Row, relation: &Relation) -> bool {
+    let is_left = row.status == Some(Status::Left) && row.told_date.is_none();
+    match (&relation.said, relation.when) {
+        (Said::Left { .. }, When::Dated { date, .. }) => is_left && date >= row.last_seen,
+        _ => false,
     }
 }
 
