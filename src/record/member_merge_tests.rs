@@ -150,9 +150,11 @@ fn a_leaving_that_is_told_twice_keeps_its_date_and_who_did_it() {
     let removed = dated(20, 2, Said::Left { by: Some(5) });
     let heard = Relation { when: When::Heard, ..left(0, 0) };
     let missing = Relation { said: Said::Missing, ..listed(500, Status::Left, json!({})) };
-    for order in
-        [vec![removed.clone(), heard.clone()], vec![heard, removed.clone()], vec![joined(10, 1), missing.clone(), removed.clone()]]
-    {
+    for order in [
+        vec![joined(10, 1), removed.clone(), heard.clone()],
+        vec![joined(10, 1), heard, removed.clone()],
+        vec![joined(10, 1), missing.clone(), removed.clone()],
+    ] {
         let row = all(&order);
         assert!(!row.body.contains_key("left_between"));
         assert_eq!((row.text("left_at"), row.body["removed_by_id"].as_i64()), (Some("2023-11-14T22:13:40Z"), Some(5)));

@@ -171,8 +171,11 @@ fn without_moments(mut document: Value) -> Value {
     for field in ["chat_id", "seen", "first_seen", "last_seen", "update_time", "content_hash", "snapshot"] {
         assert!(fields.remove(field).is_some(), "{field} in {fields:?}");
     }
-    if fields["status"] == "creator" {
-        fields.remove("rights");
+    match fields["status"].as_str() {
+        Some("creator") => drop(fields.remove("rights")),
+        // Known from before the ban, where it is.
+        Some("banned") => drop(fields.remove("joined_date")),
+        _ => {}
     }
     document
 }
