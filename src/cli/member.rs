@@ -179,5 +179,10 @@ async fn show(pool: &PgPool, chat: ChatId, user: &str, json: bool) -> anyhow::Re
     let Some(member) = found else {
         return mistake(format!("{user} is not known in {chat}; `telekeep member list {chat}` shows who is"));
     };
-    if json { output::json(&member) } else { Ok(output::line(&serde_json::to_string_pretty(&member)?)) }
+    if json {
+        output::json(&member)?
+    } else {
+        output::line(&serde_json::to_string_pretty(&member)?)
+    }
+    Ok(())
 }

@@ -239,7 +239,13 @@ impl MemberSnapshot {
         let mut tx = cx.pool.begin().await?;
         self.hold(cx, reader, &mut tx).await?;
         let left = match state {
-            State::Complete if !self.admins_only => Some(snapshot::conclude(&mut tx, self.chat, running, &seen).await?),
+            State::Complete if !self.admins_only => {
+                let left = snapshot::conclude(&mut tx, self.chat, running, &seen).await?;
+                if let Some(count) = walk.banned {
+                    snapshot::conclude_bans(&mut tx, self.chat, running, count, &seen).await?;
+                }
+                Some(left)
+            }
             _ => None,
         };
         snapshot::end(&mut tx, running.id, state, None, left).await?;

@@ -109,6 +109,17 @@ pub(super) async fn unheard_since(conn: &mut PgConnection, chat: ChatId, since: 
     .await?)
 }
 
+/// Those who were known to be banned before a moment of the database's clock and of whom nothing was told since, locked.
+pub(super) async fn bans_unheard_since(conn: &mut PgConnection, chat: ChatId, since: DateTime<Utc>) -> Result<Vec<i64>, Error> {
+    Ok(sqlx::query_scalar(
+        "select user_id from member where chat_id = $1 and status = 'banned' and told_at < $2 order by user_id for update",
+    )
+    .bind(chat.0)
+    .bind(since)
+    .fetch_all(conn)
+    .await?)
+}
+
 async fn rows<'k>(
     conn: &mut PgConnection,
     statement: &'static str,

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sqlx::{FromRow, PgConnection};
 
-use super::member::{self, Relation, Said, When};
+use super::member::{self, Relation, Said, Standing, Status, When};
 use super::{AccountId, ChatId, Error, Observation};
 
 /// What a list turned out to be.
@@ -156,6 +156,34 @@ pub async fn conclude(conn: &mut PgConnection, chat: ChatId, snapshot: &Running,
     Ok(i64::try_from(relations.len()).unwrap_or(i64::MAX))
 }
 
+/// Who was banned before a whole list began and is neither in it nor among those who are banned, `count` of them, is so no more.
+pub async fn conclude_bans(
+    conn: &mut PgConnection,
+    chat: ChatId,
+    snapshot: &Running,
+    count: i64,
+    seen: &Observation,
+) -> Result<(), Error> {
+    let told: i64 = sqlx::query_scalar("select count(*) from member where chat_id = $1 and status = 'banned' and told_at >= $2")
+        .bind(chat.0)
+        .bind(snapshot.began_at)
+        .fetch_one(&mut *conn)
+        .await?;
+    // Somebody may have been passed over.
+    if told < count {
+        return Ok(());
+    }
+    let when = When::Listed { asked: moment(conn).await?, snapshot: snapshot.id };
+    let out = Standing { status: Status::Left, present: false, fields: Map::new(), joined: None, invited_by: None };
+    let free = member::bans_unheard_since(conn, chat, snapshot.began_at).await?;
+    let relations: Vec<Relation> =
+        free.into_iter().map(|user| Relation { chat, user, said: Said::Is(out.clone()), when }).collect();
+    for some in relations.chunks(AT_ONCE) {
+        member::merge(conn, some, seen).await?;
+    }
+    Ok(())
+}
+
 /// Rows of one statement.
 const AT_ONCE: usize = 2_000;
 
@@ -224,9 +252,16 @@ pub struct Snapshot {
 /// The lists of a chat, the newest first.
 pub async fn list(conn: &mut PgConnection, chat: ChatId) -> Result<Vec<Snapshot>, Error> {
     Ok(sqlx::query_as(
-        "select s.id, s.chat_id, a.label as account, s.job, s.admins_only, s.began_at, s.ended_at, s.state, s.reason, s.told_count,
-            s.seen_count, s.widened, s.calls, s.left_count
-        from member_snapshot s join account a on a.id = s.account_id where s.chat_id = $1 order by s.id desc",
+        "select s.id, s.chat_id, a.label as account, s.job, s.admins_only, s.began_at, s.ended_at,
+            case when ended.early then 'failed' else s.state end as state,
+            case when ended.early then 'its job ended before it' else s.reason end as reason, s.told_count, s.seen_count, s.widened,
+            s.calls, s.left_count
+        from member_snapshot s join account a on a.id = s.account_id
+        cross join lateral (
+            select s.state = 'running' and not exists (
+                select from job j where j.id = s.job and j.state not in ('done', 'dead', 'cancelled')) as early
+        ) ended
+        where s.chat_id = $1 order by s.id desc",
     )
     .bind(chat.0)
     .fetch_all(conn)

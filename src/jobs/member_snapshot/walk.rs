@@ -60,6 +60,8 @@ pub struct Walk {
     /// Everybody was shown.
     pub whole: bool,
     pub admins_only: bool,
+    /// How many are banned, where that list was read to its end.
+    pub banned: Option<i64>,
     /// Beginnings of names that are to be searched, the next one last; none: not widened.
     pub queries: Option<Vec<String>>,
     /// Letters by which a beginning is made longer.
@@ -82,6 +84,7 @@ impl Walk {
             hidden: false,
             whole: false,
             admins_only,
+            banned: None,
             queries: None,
             letters: Vec::new(),
             calls: 0,
@@ -128,6 +131,9 @@ impl Walk {
             List::Admins | List::Bots | List::Kicked | List::Restricted | List::Over => {
                 self.offset += length(users);
                 if users.is_empty() || self.offset >= count {
+                    if self.list == List::Kicked {
+                        self.banned = Some(count);
+                    }
                     self.next_list();
                 }
             }
