@@ -32,6 +32,8 @@ mod ledger_model;
 mod live;
 #[path = "flow/members.rs"]
 mod members;
+#[path = "flow/members_passing.rs"]
+mod members_passing;
 #[path = "flow/nodes.rs"]
 mod nodes;
 #[path = "flow/playing.rs"]
