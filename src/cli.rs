@@ -11,6 +11,7 @@ pub mod export;
 pub mod import;
 pub mod job;
 pub mod key;
+pub mod member;
 pub mod node;
 pub mod open;
 pub mod output;
@@ -63,6 +64,9 @@ pub enum Command {
     /// Chats: list, show, watch, unwatch
     #[command(subcommand)]
     Chat(chat::Chat),
+    /// Members of watched chats: who stands where, and the lists that were read
+    #[command(subcommand)]
+    Member(member::Member),
     /// Watch a chat, fetch all of it, and show progress
     Collect(collect::Collect),
     /// Jobs: enqueue, list, show, wait, and what an operator does with them
@@ -102,6 +106,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Proxy(c) => proxy::run(c, config).await,
         Command::Key(c) => key::run(c, config).await,
         Command::Chat(c) => chat::run(c, config).await,
+        Command::Member(c) => member::run(c, config).await,
         Command::Collect(c) => collect::run(c, config).await,
         Command::Job(c) => job::run(c, config).await,
         Command::Workflow(c) => workflow::run(c, config).await,

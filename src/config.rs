@@ -48,6 +48,7 @@ pub struct Config {
     pub worker: Worker,
     pub live: Live,
     pub reconcile: Reconcile,
+    pub members: Members,
 }
 
 impl Default for Config {
@@ -63,6 +64,7 @@ impl Default for Config {
             worker: Worker::default(),
             live: Live::default(),
             reconcile: Reconcile::default(),
+            members: Members::default(),
         }
     }
 }
@@ -173,6 +175,21 @@ pub struct Reconcile {
 impl Default for Reconcile {
     fn default() -> Self {
         Self { every_seconds: 30 }
+    }
+}
+
+/// Lists of members.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Members {
+    /// A list that Telegram cuts is searched by the beginnings of names with at most so many calls, where a snapshot is to be widened:
+    /// 1,000 are a quarter of an hour at the pace that is assumed to provoke no flood.
+    pub widen_calls: i64,
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self { widen_calls: 1_000 }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod chat_refresh;
 pub mod count_sample;
 pub mod handover;
 pub mod history_fetch;
+pub mod member_snapshot;
 
 use std::{
     future::Future,
@@ -20,6 +21,7 @@ use telekeep_queue::{self as queue, Conflict, NewJob, Outcome, Policy, Worker};
 
 use crate::{
     account::{self, Accounts},
+    config,
     error::{Action, JobError},
     record::{
         self, AccountId, ChatId,
@@ -34,10 +36,19 @@ use chat_leave::ChatLeave;
 use chat_refresh::ChatRefresh;
 use count_sample::CountSample;
 use history_fetch::HistoryFetch;
+use member_snapshot::MemberSnapshot;
 
 /// Every job kind; permanent strings.
 pub const KINDS: &[&str] =
-    &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatFind::KIND, ChatJoin::KIND, ChatLeave::KIND];
+    &[
+        ChatRefresh::KIND,
+        HistoryFetch::KIND,
+        CountSample::KIND,
+        MemberSnapshot::KIND,
+        ChatFind::KIND,
+        ChatJoin::KIND,
+        ChatLeave::KIND,
+    ];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -72,10 +83,23 @@ pub enum Progress {
     MoreToDo,
 }
 
+/// What the configuration says to jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub members: config::Members,
+}
+
+impl From<&config::Config> for Settings {
+    fn from(config: &config::Config) -> Self {
+        Self { members: config.members.clone() }
+    }
+}
+
 /// What a running job may use.
 pub struct JobContext {
     pub pool: PgPool,
     pub accounts: Arc<Accounts>,
+    pub settings: Arc<Settings>,
     pub job: queue::Job,
     /// Whom it asked last: what fails says something of that account, and of no other.
     asked: Mutex<Option<AccountId>>,
@@ -162,25 +186,30 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
             let due = record::sampling::due(conn, chat, 1).await?;
             due.iter().map(|_| CountSample { chat }.enqueueable(reader)).collect()
         }
+        MemberSnapshot::KIND if chat.is_private() => Ok(Vec::new()),
+        MemberSnapshot::KIND => Ok(vec![MemberSnapshot { chat, admins_only: false, widen: false }.enqueueable(reader)?]),
         _ => Err(PlanError::UnknownKind { kind: kind.into() }),
     }
 }
 
 /// A worker with every kind registered.
-pub fn worker(pool: PgPool, accounts: Arc<Accounts>, config: queue::WorkerConfig) -> Worker {
+pub fn worker(pool: PgPool, accounts: Arc<Accounts>, settings: Settings, config: queue::WorkerConfig) -> Worker {
+    let settings = Arc::new(settings);
     let worker = Worker::new(pool.clone(), config);
-    let worker = register::<ChatRefresh>(worker, &pool, &accounts);
-    let worker = register::<HistoryFetch>(worker, &pool, &accounts);
-    let worker = register::<CountSample>(worker, &pool, &accounts);
-    let worker = register::<ChatFind>(worker, &pool, &accounts);
-    let worker = register::<ChatJoin>(worker, &pool, &accounts);
-    register::<ChatLeave>(worker, &pool, &accounts)
+    let worker = register::<ChatRefresh>(worker, &pool, &accounts, &settings);
+    let worker = register::<HistoryFetch>(worker, &pool, &accounts, &settings);
+    let worker = register::<CountSample>(worker, &pool, &accounts, &settings);
+    let worker = register::<MemberSnapshot>(worker, &pool, &accounts, &settings);
+    let worker = register::<ChatFind>(worker, &pool, &accounts, &settings);
+    let worker = register::<ChatJoin>(worker, &pool, &accounts, &settings);
+    register::<ChatLeave>(worker, &pool, &accounts, &settings)
 }
 
-fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> Worker {
-    let (pool, accounts) = (pool.clone(), accounts.clone());
+fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>, settings: &Arc<Settings>) -> Worker {
+    let (pool, accounts, settings) = (pool.clone(), accounts.clone(), settings.clone());
     worker.register(J::KIND, J::POLICY, move |job: queue::Job| {
-        let cx = JobContext { pool: pool.clone(), accounts: accounts.clone(), job, asked: Mutex::default() };
+        let (pool, accounts, settings) = (pool.clone(), accounts.clone(), settings.clone());
+        let cx = JobContext { pool, accounts, settings, job, asked: Mutex::default() };
         async move {
             let payload: J = match serde_json::from_value(cx.job.payload.clone()) {
                 Ok(payload) => payload,

@@ -7,6 +7,7 @@ pub mod desktop;
 mod entity;
 pub mod link;
 pub mod media;
+pub mod member;
 pub mod message;
 pub mod service;
 pub mod text;

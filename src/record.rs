@@ -3,8 +3,8 @@
 //! All SQL of the package lives here. Functions that write take the caller's transaction, so that what was observed, the ledger,
 //! follow-up jobs and the job's own progress commit together.
 //!
-//! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then chats and their names, then users and
-//! theirs, each sorted by key.
+//! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then members, then chats and their names, then
+//! users and theirs, each sorted by key.
 
 pub mod account;
 pub mod audit;
@@ -30,6 +30,11 @@ pub mod lease;
 pub mod ledger;
 pub mod link;
 pub mod lost;
+pub mod member;
+pub mod member_list;
+pub mod member_merge;
+mod member_passing;
+pub mod member_snapshot;
 pub mod message;
 pub mod message_merge;
 pub mod metric;

@@ -8,7 +8,7 @@
 //!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
 //! - `wire`: the relay that each byte of an account passes, and the gate that shuts it.
-//! - `history`, `chats`: the calls that collecting needs. `joining`: the ones that change where an account is. `login`: signing in.
+//! - `history`, `chats`, `members`: the calls that collecting needs. `joining`: the ones that change where an account is. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
 
@@ -22,6 +22,7 @@ pub mod hearing;
 pub mod history;
 pub mod joining;
 pub mod login;
+pub mod members;
 pub mod session;
 pub mod updates;
 pub mod wire;

@@ -32,6 +32,10 @@ mod joining;
 mod ledger_model;
 #[path = "flow/live.rs"]
 mod live;
+#[path = "flow/members.rs"]
+mod members;
+#[path = "flow/members_passing.rs"]
+mod members_passing;
 #[path = "flow/nodes.rs"]
 mod nodes;
 #[path = "flow/playing.rs"]

@@ -8,7 +8,9 @@ use telekeep_queue as queue;
 use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
-    jobs::{Job, chat_refresh::ChatRefresh, count_sample::CountSample, history_fetch::HistoryFetch},
+    jobs::{
+        Job, chat_refresh::ChatRefresh, count_sample::CountSample, history_fetch::HistoryFetch, member_snapshot::MemberSnapshot,
+    },
     record,
 };
 
@@ -70,6 +72,8 @@ pub enum Enqueue {
     HistoryFetch(HistoryFetch),
     /// Take the counts that are due of a channel's messages
     CountSample(CountSample),
+    /// List a chat's members, and who has left
+    MemberSnapshot(MemberSnapshot),
 }
 
 /// Jobs by id, or by what they have in common.
@@ -125,38 +129,7 @@ pub struct Wait {
 pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode> {
     let pool = open::record(&config).await?;
     match command {
-        JobCommand::Enqueue(job) => {
-            let (chat, new) = {
-                let mut conn = pool.acquire().await?;
-                let chat = match &job {
-                    Enqueue::ChatRefresh(j) => j.chat,
-                    Enqueue::HistoryFetch(j) => j.chat,
-                    Enqueue::CountSample(j) => j.chat,
-                };
-                let Some(watch) = record::watch::show(&mut conn, chat).await? else {
-                    return Err(record::Error::NotWatched(chat).into());
-                };
-                let reader = watch.reader_id.map(record::AccountId);
-                let new = match &job {
-                    Enqueue::ChatRefresh(j) => j.enqueueable(reader)?,
-                    Enqueue::HistoryFetch(j) => j.enqueueable(reader)?,
-                    Enqueue::CountSample(j) => j.enqueueable(reader)?,
-                };
-                (chat, new)
-            };
-            let mut tx = pool.begin().await?;
-            let (enqueued, wake) = queue::enqueue(&mut tx, &[queue::NewJob { trigger: Some("operator".into()), ..new }]).await?;
-            tx.commit().await?;
-            wake.fire(&pool).await;
-            for e in enqueued {
-                match e {
-                    queue::Enqueued::Created(id) => output::line(&format!("job {id} for chat {chat}")),
-                    queue::Enqueued::Deduplicated(id, state) => {
-                        output::line(&format!("job {id} for chat {chat} exists already ({state})"))
-                    }
-                }
-            }
-        }
+        JobCommand::Enqueue(job) => enqueue(&pool, job).await?,
         JobCommand::List(list) => {
             let rows = queue::list(
                 &pool,
@@ -251,6 +224,41 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Enqueues one job of a watched chat, or tells of the one that is there.
+pub async fn enqueue(pool: &sqlx::PgPool, job: Enqueue) -> anyhow::Result<()> {
+    let (chat, new) = {
+        let mut conn = pool.acquire().await?;
+        let chat = match &job {
+            Enqueue::ChatRefresh(j) => j.chat,
+            Enqueue::HistoryFetch(j) => j.chat,
+            Enqueue::CountSample(j) => j.chat,
+            Enqueue::MemberSnapshot(j) => j.chat,
+        };
+        let Some(watch) = record::watch::show(&mut conn, chat).await? else {
+            return Err(record::Error::NotWatched(chat).into());
+        };
+        let reader = watch.reader_id.map(record::AccountId);
+        let new = match &job {
+            Enqueue::ChatRefresh(j) => j.enqueueable(reader)?,
+            Enqueue::HistoryFetch(j) => j.enqueueable(reader)?,
+            Enqueue::CountSample(j) => j.enqueueable(reader)?,
+            Enqueue::MemberSnapshot(j) => j.enqueueable(reader)?,
+        };
+        (chat, new)
+    };
+    let mut tx = pool.begin().await?;
+    let (enqueued, wake) = queue::enqueue(&mut tx, &[queue::NewJob { trigger: Some("operator".into()), ..new }]).await?;
+    tx.commit().await?;
+    wake.fire(pool).await;
+    for e in enqueued {
+        match e {
+            queue::Enqueued::Created(id) => output::line(&format!("job {id} for chat {chat}")),
+            queue::Enqueued::Deduplicated(id, state) => output::line(&format!("job {id} for chat {chat} exists already ({state})")),
+        }
+    }
+    Ok(())
 }
 
 fn known_kind(kind: &str) -> anyhow::Result<()> {

@@ -65,7 +65,7 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     }
     if has(Role::Worker) {
         let worker = worker_config(&config.worker, &name, accounts.node().await?);
-        tasks.spawn(work(pool.clone(), accounts.clone(), worker, shutdown.clone()));
+        tasks.spawn(work(pool.clone(), accounts.clone(), jobs::Settings::from(&config), worker, shutdown.clone()));
     }
     if has(Role::Trigger) {
         tasks.spawn(triggers(pool.clone(), config.clone(), workflows, shutdown.clone()));
@@ -119,8 +119,14 @@ pub fn worker_config(config: &config::Worker, name: &str, node: NodeId) -> Worke
 }
 
 /// Runs jobs until told to stop, then drains.
-pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    Ok(jobs::worker(pool, accounts, config).run(shutdown).await?)
+pub async fn work(
+    pool: PgPool,
+    accounts: Arc<Accounts>,
+    settings: jobs::Settings,
+    config: WorkerConfig,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    Ok(jobs::worker(pool, accounts, settings, config).run(shutdown).await?)
 }
 
 /// Ticks, listens, reconciles and advances runs, twice a second; a database that is away is waited for, told once.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{chat, chat_id, message, user};
+use super::{chat, chat_id, member, message, user};
 use crate::record::message::Counts;
 use crate::record::stream::{Event, Gone, Happened};
 use crate::record::{ChatId, User};
@@ -48,7 +48,7 @@ fn add(all: &mut Happened, ordered: &Ordered, chats: &[tl::enums::Chat], me: i64
         Update::ChatDefaultBannedRights(it) => all.events.push((chat_id(&it.peer), Event::Changed)),
         Update::PeerHistoryTtl(it) => all.events.push((chat_id(&it.peer), Event::Changed)),
         Update::UserName(it) => all.renamed.push(renamed(it)),
-        _ => {}
+        other => all.relations.extend(member::of_update(other)),
     }
 }
 

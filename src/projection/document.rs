@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 use sqlx::PgPool;
 
-use crate::record::document::{MessageRow, PeerRow, message_document_id};
+use crate::record::document::{MemberRow, MessageRow, PeerRow, message_document_id};
 use crate::record::outbox::{Key, Kind};
 use crate::record::series::SeriesRow;
 use crate::record::{document as rows, series};
@@ -64,6 +64,23 @@ pub fn of_user(row: PeerRow) -> Document {
     Document { id: row.id.to_string(), revision: row.revision, body }
 }
 
+/// The document of a member.
+pub fn of_member(row: MemberRow) -> Document {
+    let mut body = object(Some(row.body));
+    body.insert("chat_id".into(), row.chat_id.into());
+    body.insert("user_id".into(), row.user_id.into());
+    put(&mut body, "status", row.status.map(Value::from));
+    put(&mut body, "is_member", row.present.map(Value::from));
+    put(&mut body, "left", row.present.map(|present| Value::from(!present)));
+    put(&mut body, "snapshot", row.snapshot.map(Value::from));
+    body.insert("update_time".into(), time(row.updated_at));
+    body.insert("first_seen".into(), time(row.first_seen));
+    body.insert("last_seen".into(), time(row.last_seen));
+    body.insert("content_hash".into(), hex(&row.content_hash).into());
+    body.insert("seen".into(), seen(row.first_seen, row.last_seen, row.account, &row.via, row.job));
+    Document { id: format!("{}_{}", row.chat_id, row.user_id), revision: row.revision, body }
+}
+
 /// The document of a link, a metric, a name or a version.
 pub fn of_series(kind: Kind, row: SeriesRow) -> Document {
     let mut body = object(Some(row.body));
@@ -90,6 +107,11 @@ pub async fn of_keys(pool: &PgPool, kind: Kind, keys: &[(i64, i64)]) -> Result<H
             let seconds: Vec<i64> = keys.iter().map(|key| key.1).collect();
             let found = rows::messages(pool, &firsts, &seconds).await?;
             found.into_iter().map(|row| (key(row.box_id, row.message_id), of_message(row))).collect()
+        }
+        Kind::Member => {
+            let seconds: Vec<i64> = keys.iter().map(|key| key.1).collect();
+            let found = rows::members(pool, &firsts, &seconds).await?;
+            found.into_iter().map(|row| (key(row.chat_id, row.user_id), Some(of_member(row)))).collect()
         }
         Kind::Chat => rows::chats(pool, &firsts).await?.into_iter().map(|row| (key(row.id, 0), Some(of_chat(row)))).collect(),
         Kind::User => rows::users(pool, &firsts).await?.into_iter().map(|row| (key(row.id, 0), Some(of_user(row)))).collect(),

@@ -61,6 +61,7 @@ pub fn properties(kind: Kind, cjk: bool) -> Map<String, Value> {
         Kind::Chat => chat(cjk),
         Kind::User => user(cjk),
         Kind::Link => link(),
+        Kind::Member => member(),
         Kind::Metric => metric(),
         Kind::Name => name(cjk),
         // As message, so that what searches one searches the other.
@@ -157,6 +158,29 @@ fn link() -> Map<String, Value> {
     }))
 }
 
+fn member() -> Map<String, Value> {
+    object(json!({
+        "chat_id": long(), "user_id": long(),
+        // creator, administrator, member, restricted, banned, left; absent: seen writing, and nobody told more
+        "status": keyword(),
+        // in the chat or not; both absent: not known
+        "is_member": boolean(), "left": boolean(),
+        // a rank, as told
+        "title": told(),
+        // what an administrator may; of a restricted or banned one what is denied
+        "rights": keyword(),
+        // until when that lasts; absent: for ever
+        "until_date": date(),
+        "joined_date": date(), "invited_by_id": long(), "promoted_by_id": long(), "restricted_by_id": long(), "is_anonymous": boolean(),
+        // when somebody left, and who removed one who did not go alone; or between which moments, where a whole list showed it
+        "left_at": date(), "removed_by_id": long(), "left_between": { "type": "date_range", "format": DATE_FORMAT },
+        "first_seen": date(), "last_seen": date(),
+        // the list that brought the last change, if one did
+        "snapshot": long(),
+        "update_time": date(),
+    }))
+}
+
 fn metric() -> Map<String, Value> {
     object(json!({
         "chat_id": long(), "message_id": long(),
@@ -179,6 +203,7 @@ fn name(cjk: bool) -> Map<String, Value> {
 /// The fields by which an audit orders documents, as the record orders their rows.
 pub fn place(kind: Kind) -> &'static [&'static str] {
     match kind {
+        Kind::Member => &["chat_id", "user_id"],
         Kind::Message => &["chat_id", "message_id"],
         Kind::Chat => &["chat_id"],
         Kind::User => &["user_id"],

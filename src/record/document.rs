@@ -47,6 +47,27 @@ pub struct PeerRow {
     pub job: Option<i64>,
 }
 
+/// A member's row, with who told it.
+#[derive(Debug, Clone, FromRow)]
+pub struct MemberRow {
+    pub chat_id: i64,
+    pub user_id: i64,
+    pub status: Option<String>,
+    /// In the chat; None: not known.
+    pub present: Option<bool>,
+    pub body: Value,
+    pub content_hash: Vec<u8>,
+    /// The list that brought the last change.
+    pub snapshot: Option<i64>,
+    pub updated_at: DateTime<Utc>,
+    pub revision: i64,
+    pub first_seen: DateTime<Utc>,
+    pub last_seen: DateTime<Utc>,
+    pub account: Option<String>,
+    pub via: String,
+    pub job: Option<i64>,
+}
+
 /// Selects messages `m` as [`MessageRow`]; a condition may follow.
 pub(super) const MESSAGE: &str =
     "select m.box_id, m.message_id, m.chat_id, coalesce(owner.user_id, -owner.id) as owner, m.date, m.edit_date, m.body,
@@ -124,6 +145,21 @@ pub async fn users(pool: &PgPool, ids: &[i64]) -> Result<Vec<PeerRow>, sqlx::Err
          from telegram_user u left join account seer on seer.id = u.account_id where u.user_id = any ($1)",
     )
     .bind(ids)
+    .fetch_all(pool)
+    .await
+}
+
+/// The members with these keys (chat, user), in no order.
+pub async fn members(pool: &PgPool, chats: &[i64], users: &[i64]) -> Result<Vec<MemberRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select m.chat_id, m.user_id, m.status, m.present, m.body, m.content_hash, m.snapshot, m.updated_at, m.revision, m.first_seen,
+                m.last_seen, seer.label as account, m.via, m.job
+         from unnest($1::bigint[], $2::bigint[]) as k (chat_id, user_id)
+         join member m on m.chat_id = k.chat_id and m.user_id = k.user_id
+         left join account seer on seer.id = m.account_id",
+    )
+    .bind(chats)
+    .bind(users)
     .fetch_all(pool)
     .await
 }

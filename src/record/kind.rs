@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     Chat,
     Link,
+    Member,
     Message,
     Metric,
     Name,
@@ -17,13 +18,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 7] = [Kind::Chat, Kind::Link, Kind::Message, Kind::Metric, Kind::Name, Kind::User, Kind::Version];
+    pub const ALL: [Kind; 8] =
+        [Kind::Chat, Kind::Link, Kind::Member, Kind::Message, Kind::Metric, Kind::Name, Kind::User, Kind::Version];
 
     /// The name in tables, indices and output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Chat => "chat",
             Kind::Link => "link",
+            Kind::Member => "member",
             Kind::Message => "message",
             Kind::Metric => "metric",
             Kind::Name => "name",
@@ -45,6 +48,7 @@ impl Kind {
         match self {
             Kind::Chat => "t.chat_id::text".to_owned(),
             Kind::User => "t.user_id::text".to_owned(),
+            Kind::Member => "t.chat_id || '_' || t.user_id".to_owned(),
             Kind::Message => MESSAGE.to_owned(),
             Kind::Link => format!("{HASH} || '_' || {MESSAGE}"),
             Kind::Version => format!("{MESSAGE} || '_' || {HASH}"),
@@ -59,6 +63,7 @@ impl Kind {
         match self {
             Kind::Chat => &CHAT,
             Kind::Link => &LINK,
+            Kind::Member => &MEMBER,
             Kind::Message => &MESSAGE,
             Kind::Metric => &METRIC,
             Kind::Name => &NAME,
@@ -90,6 +95,8 @@ pub(super) struct Table {
 const CHAT: Table = Table { name: "chat", key: ("chat_id", None), place: ("chat_id", None), documented: "true", boxed: false };
 
 const USER: Table = Table { name: "telegram_user", key: ("user_id", None), place: ("user_id", None), ..CHAT };
+
+const MEMBER: Table = Table { name: "member", key: ("chat_id", Some("user_id")), place: ("chat_id", Some("user_id")), ..CHAT };
 
 const MESSAGE: Table = Table {
     name: "message",

@@ -11,10 +11,11 @@ use super::change::{Change, announce};
 use super::content::{spaced, without_nul};
 use super::counts::FieldOrder;
 use super::link::{self, Occurrence};
+use super::member::{self, Relation};
 use super::message_merge::{Effect, Merged, Row, count, delete, merge};
 use super::outbox::Kind;
 use super::version::{self, NewVersion, Teller};
-use super::{BoxId, ChatId, Error, Message, Observation, erase};
+use super::{BoxId, ChatId, Error, Message, Observation, erase, member_passing};
 
 pub use super::counts::Counts;
 
@@ -38,7 +39,8 @@ impl Written {
     }
 }
 
-/// Merges messages of a locked box into the record, with their versions and links. The caller has checked that their chats are watched.
+/// Merges messages of a locked box into the record, with their versions and links, and what they tell of members. The caller has
+/// checked that their chats are watched.
 pub async fn commit(conn: &mut PgConnection, held: &BoxRow, messages: &[Message], seen: &Observation) -> Result<Written, Error> {
     let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
     let chats: Vec<ChatId> = messages.iter().map(|message| message.chat).collect();
@@ -49,7 +51,7 @@ pub async fn commit(conn: &mut PgConnection, held: &BoxRow, messages: &[Message]
             let erases = erasing.contains(&row.and_then(|row| row.chat).unwrap_or(message.chat));
             merge(row, clean.as_ref(), seen, erases)
         });
-        batch.add_links(clean.as_ref());
+        batch.add_beside(clean.as_ref());
     }
     batch.write(conn, seen).await
 }
@@ -121,6 +123,7 @@ struct Batch<'a> {
     effects: BTreeMap<i64, Effect>,
     versions: Vec<NewVersion>,
     links: Vec<Occurrence>,
+    relations: Vec<Relation>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -168,6 +171,7 @@ impl<'a> Batch<'a> {
             effects: BTreeMap::new(),
             versions: Vec::new(),
             links: Vec::new(),
+            relations: Vec::new(),
         };
         for row in stored {
             let teller = Teller { account: row.account_id, via: row.via.clone(), job: row.job };
@@ -196,8 +200,8 @@ impl<'a> Batch<'a> {
         *known = (*known).max(effect);
     }
 
-    /// Links of a message that was applied, whether it was the newest or not: they occurred.
-    fn add_links(&mut self, message: &Message) {
+    /// Links of a message that was applied, and the members whom it shows, whether it was the newest or not: they occurred.
+    fn add_beside(&mut self, message: &Message) {
         let Some(row) = self.rows.get(&message.id).filter(|row| !row.erased) else { return };
         for link in &message.links {
             self.links.push(Occurrence {
@@ -209,6 +213,7 @@ impl<'a> Batch<'a> {
                 link: link.clone(),
             });
         }
+        self.relations.extend(member_passing::of_message(message));
     }
 
     async fn write(self, conn: &mut PgConnection, seen: &Observation) -> Result<Written, Error> {
@@ -238,6 +243,7 @@ impl<'a> Batch<'a> {
         announce(conn, Kind::Message, &changes).await?;
         version::keep(conn, self.held, self.versions).await?;
         link::insert(conn, self.held, &self.links, seen).await?;
+        member::merge(conn, &self.relations, seen).await?;
         Ok(written)
     }
 }

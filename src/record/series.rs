@@ -44,7 +44,7 @@ fn columns(kind: Kind) -> Option<&'static str> {
                 'last_name', t.last_name, 'title', t.title, 'username', t.username)) as body"
         }
         Kind::Version => "t.chat_id, t.message_id, t.date, t.edit_date, t.body",
-        Kind::Chat | Kind::Message | Kind::User => return None,
+        Kind::Chat | Kind::Member | Kind::Message | Kind::User => return None,
     })
 }
 

@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 
 use super::boxes::BoxRow;
 use super::coverage::{self, Window};
+use super::member::{self, Relation};
 use super::message::{self, Counts, Deletion, Written};
 use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, join, watch};
 
@@ -23,6 +24,8 @@ pub struct Happened {
     pub counts: Vec<(ChatId, Counts)>,
     pub deletions: Vec<Gone>,
     pub events: Vec<(ChatId, Event)>,
+    /// Who stands where, told apart from messages.
+    pub relations: Vec<Relation>,
     /// A basic group, and the supergroup that it became.
     pub migrations: Vec<(ChatId, ChatId)>,
     pub chats: Vec<Chat>,
@@ -69,7 +72,8 @@ impl Happened {
     /// How many facts there are.
     pub fn len(&self) -> usize {
         let gone: usize = self.deletions.iter().map(|gone| gone.ids.len()).sum();
-        self.messages.len() + self.counts.len() + self.events.len() + self.migrations.len() + self.renamed.len() + gone
+        let told = self.messages.len() + self.counts.len() + self.events.len() + self.relations.len();
+        told + self.migrations.len() + self.renamed.len() + gone
     }
 
     /// Adds what happened after it.
@@ -78,6 +82,7 @@ impl Happened {
         self.counts.extend(later.counts);
         self.deletions.extend(later.deletions);
         self.events.extend(later.events);
+        self.relations.extend(later.relations);
         self.migrations.extend(later.migrations);
         self.chats.extend(later.chats);
         self.users.extend(later.users);
@@ -100,8 +105,9 @@ impl Happened {
         let counts = self.counts.iter().map(|(chat, _)| *chat);
         let gone = self.deletions.iter().filter_map(|gone| gone.channel);
         let events = self.events.iter().map(|(chat, _)| *chat);
+        let relations = self.relations.iter().map(|relation| relation.chat);
         let migrations = self.migrations.iter().map(|(from, _)| *from);
-        messages.chain(counts).chain(gone).chain(events).chain(migrations).map(|chat| chat.0).collect()
+        messages.chain(counts).chain(gone).chain(events).chain(relations).chain(migrations).map(|chat| chat.0).collect()
     }
 }
 
@@ -242,6 +248,11 @@ pub async fn commit(
                 written.extend(message::commit_deletions(conn, held, &of_box.gone, &seen).await?);
             }
         }
+    }
+    for (via, happened) in heard {
+        let seen = Observation { account, via: *via, job: None, pts: None };
+        let relations = happened.relations.iter().filter(|relation| watched.contains(&relation.chat)).cloned();
+        member::merge(conn, &relations.collect::<Vec<_>>(), &seen).await?;
     }
     raise_tops(conn, account, &tops).await?;
     // Every message of the own box counts, also those of chats that nobody watches.
@@ -441,6 +452,7 @@ async fn people(conn: &mut PgConnection, happened: &Happened, watched: &BTreeSet
     for message in happened.messages.iter().filter(|message| watched.contains(&message.chat)) {
         message.name(&mut named);
     }
+    named.extend(happened.relations.iter().filter(|relation| watched.contains(&relation.chat)).map(|relation| relation.user));
     let chats: Vec<Chat> = happened.chats.iter().filter(|chat| named.contains(&chat.id.0)).cloned().collect();
     let mut users: Vec<User> = happened.users.iter().filter(|user| named.contains(&user.id)).cloned().collect();
     users.extend(super::user::known(conn, &happened.renamed).await?);

@@ -26,6 +26,8 @@ pub const DIALOGS: &str = "messages.getDialogs";
 pub const DIFFERENCE: &str = "updates.getDifference";
 /// updates.getChannelDifference.
 pub const CHANNEL_DIFFERENCE: &str = "updates.getChannelDifference";
+/// channels.getParticipants.
+pub const PARTICIPANTS: &str = "channels.getParticipants";
 /// Joining, by whichever of [`JOIN_METHODS`]: one budget for all of them.
 pub const JOIN: &str = "joining";
 /// The methods that make an account a member.
@@ -52,6 +54,8 @@ pub fn of(method: &str) -> Budget {
         }
         // Assumed: descriptions in full are dear.
         "channels.getFullChannel" | "messages.getFullChat" | "users.getFullUser" => Budget { capacity: 20.0, rate: 12.0 / MINUTE },
+        // Assumed: a list of 10,000 is 50 pages, and apps load them as fast as people scroll.
+        PARTICIPANTS => Budget { capacity: 10.0, rate: 1.0 },
         // Assumed: minutes between joins; with the jitter, four to six.
         JOIN => Budget { capacity: 1.0, rate: 1.0 / (4.0 * MINUTE) },
         // Assumed: leaving many chats at once shows as well; an invite is looked at before each join, as apps do.

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use telekeep::projection::{SINK, Source};
+use telekeep::record::member::{self, Relation, Said, When};
 use telekeep::record::message::{self, Deletion};
 use telekeep::record::metric::{self, Point};
 use telekeep::record::outbox::{self, Kind};
@@ -52,6 +53,9 @@ pub(crate) async fn fills(world: &World) -> (crate::record::Connection, AccountI
     chat::merge_chats(&mut conn, &chats, &seen).await.expect("merged");
     let users = [User { id: 9, body: body(json!({"first_name": "Hari", "username": "hari"})), access_hash: None, min: false }];
     user::merge_users(&mut conn, &users, &seen).await.expect("merged");
+    let when = When::Dated { date: DateTime::from_timestamp(1_700_000_000, 0).expect("a time"), message: Some(1) };
+    let relation = Relation { chat: LIBRARY, user: 9, said: Said::Came { by: Some(5) }, when };
+    assert_eq!(member::merge(&mut conn, &[relation], &seen).await.expect("merged"), 1);
     world.projects().await;
     (conn, node)
 }
@@ -72,7 +76,7 @@ async fn every_kind_has_its_documents(pool: PgPool) {
         assert!(dead.is_empty(), "{dead:?}");
         let all = all(&world).await;
         let counts: Vec<(&str, usize)> = all.iter().map(|(kind, documents)| (*kind, documents.len())).collect();
-        assert_eq!(counts, [("chat", 1), ("link", 6), ("message", 3), ("metric", 1), ("name", 2), ("user", 1), ("version", 3)]);
+        assert_eq!(counts, [("chat", 1), ("link", 6), ("member", 1), ("message", 3), ("metric", 1), ("name", 2), ("user", 1), ("version", 3)]);
         let hash = async |conn: &mut PgConnection, table: &str| -> String {
             let statement = format!("select encode(hash, 'hex') from {table} order by id limit 1");
             sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(conn).await.expect("a hash")
@@ -131,9 +135,9 @@ async fn every_kind_is_audited_repaired_and_rebuilt(pool: PgPool) {
         assert!(world.index.client().put(&world.path(Kind::Version, "/_doc/1_2_3"), &extra).await.expect("extra").is_ok());
         let report = world.audit(true, false).await;
         let missing: Vec<u64> = report.kinds.iter().map(|kind| kind.missing).collect();
-        assert_eq!((missing, report.differences()), (vec![1; 7], 9), "{report:?}");
+        assert_eq!((missing, report.differences()), (vec![1; 8], 10), "{report:?}");
         let report = world.audit(true, true).await;
-        assert_eq!((report.repaired(), report.holds_after_repair), (9, Some(true)));
+        assert_eq!((report.repaired(), report.holds_after_repair), (10, Some(true)));
 
         let same = |one: &BTreeMap<&str, BTreeMap<String, Value>>| one == &before;
         assert!(same(&all(&world).await));

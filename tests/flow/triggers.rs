@@ -405,5 +405,5 @@ fn the_files_that_come_with_it_are_valid() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows");
     let workflows = file::load(&folder, KINDS).expect("valid files");
     let names: Vec<&str> = workflows.keys().map(String::as_str).collect();
-    assert_eq!(names, ["chat-changed", "counts", "new-chat", "nightly-backfill", "refresh"]);
+    assert_eq!(names, ["chat-changed", "counts", "members", "new-chat", "nightly-backfill", "refresh"]);
 }

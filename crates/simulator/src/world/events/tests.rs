@@ -142,6 +142,19 @@ fn who_comes_and_goes_is_remembered() {
 }
 
 #[test]
+fn anyone_of_the_crowd_may_come_and_go() {
+    let world = World::generated(7, [GeneratedChat::new(ChatKind::Supergroup, "quay", 50).members(400)]);
+    let quay = &world.chats()[0];
+    let last = quay.roster().newest_first().next().expect("somebody").user_id;
+    assert!(!world.users().contains_key(&last), "computed, not kept");
+    world.play(Event::Leave { chat: quay.id, user: last }).expect("happens");
+    assert!(!quay.roster().contains(last));
+    world.play(Event::Join { chat: quay.id, user: last, by: Way::Own }).expect("happens");
+    assert!(quay.roster().contains(last));
+    assert!(wrong(&world, json!({ "event": "leave", "chat": quay.id, "user": 17 })).starts_with("`user`: no user 17"));
+}
+
+#[test]
 fn the_demo_script_fits_the_demo_world() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("worlds");
     let world = World::from_toml(&folder.join("demo.toml")).expect("is valid");

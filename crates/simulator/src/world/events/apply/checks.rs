@@ -33,7 +33,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) fn user(&self, field: &'static str, user: i64) -> Result<i64, EventError> {
-        let known = self.world.user(user).is_some() || read(&self.world.happened.guests).contains(&user);
+        let known = self.world.person(user).is_some() || read(&self.world.happened.guests).contains(&user);
         if known { Ok(user) } else { Err(EventError::NoUser { field, user }) }
     }
 
