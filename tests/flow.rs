@@ -30,6 +30,8 @@ mod joining;
 mod ledger_model;
 #[path = "flow/live.rs"]
 mod live;
+#[path = "flow/media.rs"]
+mod media;
 #[path = "flow/nodes.rs"]
 mod nodes;
 #[path = "flow/playing.rs"]

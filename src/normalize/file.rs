@@ -260,3 +260,7 @@ fn sticker(alt: &str, set: &InputStickerSet) -> Value {
         None => json!({"alt": alt}),
     }
 }
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;
