@@ -39,8 +39,8 @@ fn columns(kind: Kind) -> Option<&'static str> {
                 'mime_type', t.mime_type, 'user_id', t.user_id, 'restricted', t.restricted, 'state', t.state,
                 'state_reason', t.state_reason, 'sha256', encode(t.sha256, 'hex'), 'location', t.location,
                 'content_hash', encode(t.content_hash, 'hex'), 'sources', (
-                    select jsonb_agg(jsonb_build_object('chat_id', s.chat_id, 'message_id', s.message_id) order by s.seq)
-                    from (select chat_id, message_id, seq from media_source where media = t.id order by seq limit 100) s))) as body"
+                    select jsonb_agg(jsonb_build_object('chat_id', s.chat_id, 'message_id', s.message_id) order by s.chat_id, s.message_id)
+                    from (select chat_id, message_id from media_source where media = t.id order by seq limit 100) s))) as body"
         }
         Kind::Metric => {
             "t.chat_id, t.message_id, t.date, null::timestamptz as edit_date,

@@ -8,7 +8,7 @@ use telekeep::record::media::{self, LISTED, MediaId, MediaType, Space, Told};
 use telekeep::record::outbox::Kind;
 use telekeep::record::series;
 use telekeep::record::{AccountId, Chat, ChatId, Message, User, Via, avatar, chat, user};
-use telekeep_simulator::world::{ChatKind, Event, FileTruth, GeneratedChat, MediaMix};
+use telekeep_simulator::world::{ChatKind, Event, FileTruth, GeneratedChat, MediaMix, Post};
 use telekeep_simulator::{Simulator, World};
 
 use crate::installation::{Telekeep, datacentre, until};
@@ -322,8 +322,8 @@ async fn the_files_of_a_world_are_told_as_they_are_live_as_in_history(pool: PgPo
     let worker = telekeep.works();
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     let posts = |media: Value| {
-        let post = json!({"event": "post", "chat": chat, "from": from, "text": "look", "media": media});
-        datacentre.play(serde_json::from_value::<Event>(post).unwrap()).unwrap().posted().next().unwrap().1
+        let post = Post { from, media: Some(serde_json::from_value(media).unwrap()), ..Post::text("look") };
+        datacentre.play(Event::Post { chat, post }).unwrap().posted().next().unwrap().1
     };
     posts(json!({"photo": {"number": 77}}));
     let id = posts(json!({"document": {"name": "../../log \u{202e}txt.exe", "text": "all is well"}}));

@@ -50,7 +50,8 @@ impl Known {
         self.size = told.size.or(self.size);
         self.mime_type = told.mime_type.as_ref().map(|mime| mime.replace('\0', "\u{fffd}")).or(self.mime_type.take());
         self.dc = told.dc.or(self.dc);
-        self.date = told.date.or(self.date);
+        // A file is uploaded once: of two dates the later one is not that.
+        self.date = self.date.into_iter().chain(told.date).min();
         self.user_id = self.user_id.or(user_id);
     }
 
