@@ -94,6 +94,8 @@ fn of_telegram(error: &telegram::Error) -> Action {
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
         // Closed by this process, because the account was stopped or changed: the next start is told why.
         E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
+        E::Damaged { .. } => Action::Hold { hint: "is a proxy or a cache in between? Release the job to try again" },
+        E::NoFile { .. } => Action::Hold { hint: "Telegram has no such file: read its message again, or cancel the job" },
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
         E::UnknownDatacentre => Action::Hold { hint: "the session is incomplete: import the account again" },
