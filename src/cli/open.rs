@@ -41,7 +41,8 @@ pub fn accounts_of(config: &Config, pool: &PgPool, name: &str) -> anyhow::Result
     let (api_id, api_hash) = config.api().unwrap_or((0, ""));
     let request_timeout = std::time::Duration::from_secs(config.telegram.timeout_seconds.max(1));
     let device = config.telegram.device.clone();
-    let telegram = TelegramConfig { request_timeout, pace: config.telegram.pace, device, ..TelegramConfig::new(api_id, api_hash) };
+    let (pace, lanes) = (config.telegram.pace, config.files.limits());
+    let telegram = TelegramConfig { request_timeout, pace, device, lanes, ..TelegramConfig::new(api_id, api_hash) };
     let identity = Identity { name: name.to_owned(), source: config.node.source_address };
     Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_source()).known_as(identity)))
 }
