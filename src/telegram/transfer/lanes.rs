@@ -132,11 +132,6 @@ impl Lanes {
         self.shared.config.lanes
     }
 
-    /// How many connections are open.
-    pub fn open(&self) -> usize {
-        lock(&self.datacentres).values().map(|there| there.lanes.iter().filter(|lane| lock(&lane.pool).is_some()).count()).sum()
-    }
-
     /// Ends all of them; calls under way fail as closed.
     pub fn close(&self) {
         for there in lock(&self.datacentres).values() {
