@@ -30,6 +30,7 @@ pub mod lease;
 pub mod ledger;
 pub mod link;
 pub mod lost;
+pub mod media;
 pub mod message;
 pub mod message_merge;
 pub mod metric;
@@ -163,6 +164,8 @@ pub struct Message {
     pub pts: Option<i32>,
     /// Links that occur in it.
     pub links: Vec<link::Link>,
+    /// Files that it carries.
+    pub media: Vec<media::Told>,
 }
 
 impl Message {

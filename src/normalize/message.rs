@@ -65,7 +65,10 @@ fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {
     }
     let edit_date = it.edit_date.and_then(date);
     let links = link::of_body(&body);
-    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links }, reasons)
+    (
+        Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links, media: Vec::new() },
+        reasons,
+    )
 }
 
 fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
@@ -84,8 +87,17 @@ fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
     let (service, reason) = service::service(&it.action);
     body.insert("service".into(), Value::Object(service));
     body.insert("media".into(), false.into());
-    let message =
-        Message { chat, id: it.id.into(), date: date(it.date), edit_date: None, body, raw: None, pts: None, links: Vec::new() };
+    let message = Message {
+        chat,
+        id: it.id.into(),
+        date: date(it.date),
+        edit_date: None,
+        body,
+        raw: None,
+        pts: None,
+        links: Vec::new(),
+        media: Vec::new(),
+    };
     (message, reason.into_iter().collect())
 }
 

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::entity::{Table, Told, merge_all};
 use super::name::Bearer;
 use super::outbox::Kind;
-use super::{Chat, ChatId, Error, Observation, Peer, watch};
+use super::{Chat, ChatId, Error, Observation, Peer, media, watch};
 
 const CHAT: Table = Table {
     kind: Kind::Chat,
@@ -46,7 +46,9 @@ pub async fn merge_chats(conn: &mut PgConnection, chats: &[Chat], seen: &Observa
             entry.kind = Some(chat.kind.clone());
         }
     }
-    merge_all(conn, &CHAT, told, seen).await
+    let changed = merge_all(conn, &CHAT, told, seen).await?;
+    media::restricting::of_chats(conn, &changed).await?;
+    Ok(changed)
 }
 
 /// What the account that saw these chats needs to address them; `min` hashes are not kept.

@@ -46,6 +46,7 @@ pub(crate) fn says(chat: ChatId, id: i64, text: &str) -> Message {
         raw: None,
         pts: None,
         links: Vec::new(),
+        media: Vec::new(),
     }
 }
 

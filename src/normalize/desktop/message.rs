@@ -45,7 +45,17 @@ pub(super) fn message(head: &Head, owner: Option<i64>, told: Object, left_out: &
     }
     told.count_rest("", left_out);
     let links = link::of_body(&one.body);
-    let message = Message { chat: head.chat, id, date: Some(date), edit_date, body: one.body, raw: None, pts: None, links };
+    let message = Message {
+        chat: head.chat,
+        id,
+        date: Some(date),
+        edit_date,
+        body: one.body,
+        raw: None,
+        pts: None,
+        links,
+        media: Vec::new(),
+    };
     Some(Told { message, users: one.users })
 }
 
