@@ -4,10 +4,11 @@
 //! follow-up jobs and the job's own progress commit together.
 //!
 //! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then chats and their names, then users and
-//! theirs, each sorted by key.
+//! theirs, each sorted by key. Files come after all messages of a commit, and after users where they are photos of these.
 
 pub mod account;
 pub mod audit;
+pub mod avatar;
 pub mod boxes;
 pub mod budget;
 pub mod change;
@@ -205,6 +206,8 @@ pub struct Chat {
     pub access_hash: Option<i64>,
     /// A `min` constructor: never erases, and its access hash is not kept.
     pub min: bool,
+    /// Its photo; none: it has none, or nothing was told of it.
+    pub avatar: Option<media::Told>,
 }
 
 /// One user as Telegram told it. A field that is absent says nothing.
@@ -214,6 +217,8 @@ pub struct User {
     pub body: Map<String, Value>,
     pub access_hash: Option<i64>,
     pub min: bool,
+    /// Their photo; none: they have none, or nothing was told of it.
+    pub avatar: Option<media::Told>,
 }
 
 /// What one account needs to address a peer: its access hash belongs to that account alone.

@@ -108,6 +108,7 @@ fn message(cjk: bool) -> Map<String, Value> {
         "forward_signature": told(), "forward_date": date(),
         // attached
         "media": boolean(), "media_type": keyword(), "media_id": keyword(), "poll": kept(), "location": kept(), "contact": kept(),
+        "game": kept(), "invoice": kept(), "dice": kept(), "story": kept(), "giveaway": kept(), "paid_media": kept(), "todo": kept(),
         "webpage": kept(), "service": open(json!({ "action": keyword() })),
         // counts
         "views": long(), "forwards": long(), "reply_count": long(),

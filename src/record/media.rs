@@ -162,6 +162,8 @@ pub(super) struct Carried {
     pub message_id: i64,
     pub protected: bool,
     pub user_id: Option<i64>,
+    /// The message's.
+    pub date: Option<DateTime<Utc>>,
     pub told: Told,
     pub seen: Observation,
 }
@@ -174,7 +176,7 @@ pub(super) fn carried(held: &BoxRow, messages: &[Message], seen: &Observation) -
         let (chat, message_id) = (message.chat, message.id);
         let files = message.media.iter().map(move |told| {
             let told = told.clone();
-            Carried { held: held.id, chat, message_id, protected, user_id, told, seen: *seen }
+            Carried { held: held.id, chat, message_id, protected, user_id, date: message.date, told, seen: *seen }
         });
         files.collect::<Vec<_>>()
     };
@@ -189,6 +191,11 @@ pub async fn merge(conn: &mut PgConnection, held: &BoxRow, messages: &[Message],
 /// Merges files of several boxes at once: one that is carried in many chats at the same time must be locked in one order.
 pub(super) async fn merge_all(conn: &mut PgConnection, carried: Vec<Carried>) -> Result<(), Error> {
     merge::all(conn, carried).await
+}
+
+/// Merges photos that are told as a chat's or a user's own.
+pub(super) async fn merge_avatars(conn: &mut PgConnection, photos: &[Told], seen: &Observation) -> Result<(), Error> {
+    merge::avatars(conn, photos, seen).await
 }
 
 /// Raises the revision of files whose state or place changed, and announces them. Call it in the transaction of the change.

@@ -254,7 +254,7 @@ async fn a_link_is_one_row_an_occurrence_and_stays_when_an_edit_removes_it(pool:
 async fn names_have_a_history(pool: PgPool) {
     let (mut conn, node) = begin(&pool).await;
     let seen = observation(node, Via::History, None);
-    let user = |value: Value, min| [User { id: 9, body: body(value), access_hash: None, min }];
+    let user = |value: Value, min| [User { id: 9, body: body(value), access_hash: None, min, avatar: None }];
     let hari = json!({"first_name": "Hari", "last_name": "Seldon", "username": "hari", "is_bot": false});
     let rows = async |conn: &mut PgConnection| -> Vec<(String, Option<String>, i64)> {
         sqlx::query_as("select concat_ws(' ', first_name, last_name, title), username, revision from name order by id")
@@ -291,7 +291,7 @@ async fn names_have_a_history(pool: PgPool) {
         .expect("gone");
     let titled = |title: &str| {
         let body = body(json!({"title": title, "username": "library"}));
-        [Chat { id: LIBRARY, kind: "channel".into(), body, access_hash: None, min: false }]
+        [Chat { id: LIBRARY, kind: "channel".into(), body, access_hash: None, min: false, avatar: None }]
     };
     chat::merge_chats(&mut conn, &titled("Library"), &seen).await.expect("merged");
     chat::merge_chats(&mut conn, &titled("The Library"), &seen).await.expect("merged");

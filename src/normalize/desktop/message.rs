@@ -167,7 +167,7 @@ impl One {
     fn meet(&mut self, id: i64, name: Option<String>) {
         if let Some(name) = name {
             let body = [("first_name".to_owned(), Value::from(name))].into_iter().collect();
-            self.users.push(User { id, body, access_hash: None, min: true });
+            self.users.push(User { id, body, access_hash: None, min: true, avatar: None });
         }
     }
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use super::{Carried, LISTED, MediaType, Restriction, Space, Told};
+use crate::record::avatar::{self, Shown};
 use crate::record::content::{hash_fields, replace_nul};
 use crate::record::{Error, Observation};
 
@@ -152,7 +153,13 @@ pub(super) async fn all(conn: &mut PgConnection, carried: Vec<Carried>) -> Resul
     }
     let erased = erased_messages(conn, &carried).await?;
     let mut entries: BTreeMap<Key, Entry> = BTreeMap::new();
+    let (mut shown, mut showing) = (Vec::new(), None);
     for one in carried.into_iter().filter(|one| !erased.contains(&(one.held.0, one.message_id))) {
+        if one.told.kind == MediaType::Avatar {
+            let avatar = Shown { peer: one.chat.0, photo: one.told.clone(), at: one.date };
+            shown.push(avatar);
+            showing = Some(one.seen);
+        }
         let key = (one.told.space, one.told.file_id);
         let entry = entries.entry(key).or_insert_with(|| Entry { told: Vec::new(), sources: BTreeMap::new(), seen: one.seen });
         let place = Place { chat: one.chat.0, protected: one.protected, ttl: one.told.ttl };
@@ -160,7 +167,11 @@ pub(super) async fn all(conn: &mut PgConnection, carried: Vec<Carried>) -> Resul
         entry.told.push((one.told, one.user_id));
         entry.seen = one.seen;
     }
-    store(conn, entries).await
+    store(conn, entries).await?;
+    match showing {
+        Some(seen) => avatar::observe(conn, shown, &seen).await,
+        None => Ok(()),
+    }
 }
 
 /// Merges photos that are told as a chat's or a user's own.
