@@ -4,6 +4,8 @@ pub mod chat_join;
 pub mod chat_leave;
 pub mod chat_refresh;
 pub mod count_sample;
+pub mod fetching;
+pub mod file_download;
 pub mod handover;
 pub mod history_fetch;
 
@@ -20,6 +22,7 @@ use telekeep_queue::{self as queue, Conflict, NewJob, Outcome, Policy, Worker};
 use crate::{
     account::{self, Accounts},
     error::{Action, JobError},
+    media::Keeping,
     record::{
         self, AccountId, ChatId,
         account::Reader,
@@ -31,10 +34,11 @@ use chat_join::ChatJoin;
 use chat_leave::ChatLeave;
 use chat_refresh::ChatRefresh;
 use count_sample::CountSample;
+use file_download::FileDownload;
 use history_fetch::HistoryFetch;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND];
+pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND, FileDownload::KIND];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -73,6 +77,7 @@ pub enum Progress {
 pub struct JobContext {
     pub pool: PgPool,
     pub accounts: Arc<Accounts>,
+    pub files: Arc<Keeping>,
     pub job: queue::Job,
     /// Whom it asked last: what fails says something of that account, and of no other.
     asked: Mutex<Option<AccountId>>,
@@ -144,6 +149,9 @@ pub enum PlanError {
     Record(#[from] record::Error),
 }
 
+/// Downloads that one step of a workflow makes of a chat's wanted files; the trigger makes the others.
+const FILES_AT_ONCE: i64 = 1_000;
+
 /// The jobs of a kind that a chat needs now: none, when nothing is missing.
 pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<Vec<NewJob>, PlanError> {
     let Some(watch) = record::watch::show(conn, chat).await? else { return Ok(Vec::new()) };
@@ -159,24 +167,30 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
             let due = record::sampling::due(conn, chat, 1).await?;
             due.iter().map(|_| CountSample { chat }.enqueueable(reader)).collect()
         }
+        FileDownload::KIND => {
+            let wanted = record::file::deciding::next_wanted(conn, Some(chat), FILES_AT_ONCE).await?;
+            file_download::jobs_for(conn, &wanted).await
+        }
         _ => Err(PlanError::UnknownKind { kind: kind.into() }),
     }
 }
 
 /// A worker with every kind registered.
-pub fn worker(pool: PgPool, accounts: Arc<Accounts>, config: queue::WorkerConfig) -> Worker {
+pub fn worker(pool: PgPool, accounts: Arc<Accounts>, files: Keeping, config: queue::WorkerConfig) -> Worker {
+    let files = Arc::new(files);
     let worker = Worker::new(pool.clone(), config);
-    let worker = register::<ChatRefresh>(worker, &pool, &accounts);
-    let worker = register::<HistoryFetch>(worker, &pool, &accounts);
-    let worker = register::<CountSample>(worker, &pool, &accounts);
-    let worker = register::<ChatJoin>(worker, &pool, &accounts);
-    register::<ChatLeave>(worker, &pool, &accounts)
+    let worker = register::<ChatRefresh>(worker, &pool, &accounts, &files);
+    let worker = register::<HistoryFetch>(worker, &pool, &accounts, &files);
+    let worker = register::<CountSample>(worker, &pool, &accounts, &files);
+    let worker = register::<ChatJoin>(worker, &pool, &accounts, &files);
+    let worker = register::<ChatLeave>(worker, &pool, &accounts, &files);
+    register::<FileDownload>(worker, &pool, &accounts, &files)
 }
 
-fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>) -> Worker {
-    let (pool, accounts) = (pool.clone(), accounts.clone());
+fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>, files: &Arc<Keeping>) -> Worker {
+    let (pool, accounts, files) = (pool.clone(), accounts.clone(), files.clone());
     worker.register(J::KIND, J::POLICY, move |job: queue::Job| {
-        let cx = JobContext { pool: pool.clone(), accounts: accounts.clone(), job, asked: Mutex::default() };
+        let cx = JobContext { pool: pool.clone(), accounts: accounts.clone(), files: files.clone(), job, asked: Mutex::default() };
         async move {
             let payload: J = match serde_json::from_value(cx.job.payload.clone()) {
                 Ok(payload) => payload,

@@ -23,6 +23,7 @@ pub mod entity;
 mod erase;
 pub mod error;
 pub mod event;
+pub mod file;
 pub mod health;
 pub mod import;
 pub mod join;

@@ -60,5 +60,7 @@ mod socks;
 mod talk;
 #[path = "flow/telegram.rs"]
 mod telegram;
+#[path = "flow/transfers.rs"]
+mod transfers;
 #[path = "flow/triggers.rs"]
 mod triggers;

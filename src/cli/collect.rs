@@ -89,7 +89,7 @@ async fn help(pool: PgPool, config: Config, accounts: Arc<Accounts>, shutdown: C
             Ok(())
         });
     }
-    tasks.spawn(working::work(pool.clone(), accounts.clone(), worker, shutdown.clone()));
+    tasks.spawn(working::work(pool.clone(), accounts.clone(), open::files(&config, None), worker, shutdown.clone()));
     tasks.spawn(working::triggers(pool.clone(), config.clone(), open::workflows(&config)?, shutdown.clone()));
     if let Some(projector) = open::projector(&config, &pool)? {
         let shutdown = shutdown.clone();

@@ -13,6 +13,7 @@ use crate::{
     account::{Accounts, keeper, stream},
     config::{self, Config},
     jobs,
+    media::Keeping,
     record::node::NodeId,
     trigger,
     workflow::{self, Workflows},
@@ -65,7 +66,8 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     }
     if has(Role::Worker) {
         let worker = worker_config(&config.worker, &name, accounts.node().await?);
-        tasks.spawn(work(pool.clone(), accounts.clone(), worker, shutdown.clone()));
+        let files = open::files(&config, Some(&name));
+        tasks.spawn(work(pool.clone(), accounts.clone(), files, worker, shutdown.clone()));
     }
     if has(Role::Trigger) {
         tasks.spawn(triggers(pool.clone(), config.clone(), workflows, shutdown.clone()));
@@ -119,12 +121,19 @@ pub fn worker_config(config: &config::Worker, name: &str, node: NodeId) -> Worke
 }
 
 /// Runs jobs until told to stop, then drains.
-pub async fn work(pool: PgPool, accounts: Arc<Accounts>, config: WorkerConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    Ok(jobs::worker(pool, accounts, config).run(shutdown).await?)
+pub async fn work(
+    pool: PgPool,
+    accounts: Arc<Accounts>,
+    files: Keeping,
+    config: WorkerConfig,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    Ok(jobs::worker(pool, accounts, files, config).run(shutdown).await?)
 }
 
 /// Ticks, listens, reconciles and advances runs, twice a second; a database that is away is waited for, told once.
 pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let rules = config.files.rules();
     let (mut last, mut told_files) = (String::new(), String::new());
     let mut every = tokio::time::interval(Duration::from_millis(500));
     // The first round comes a period after the start: streams and workflows begin before it.
@@ -147,10 +156,12 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
             trigger::listener::consume_all(&pool, &workflows).await?;
             jobs::handover::round(&pool).await?;
             trigger::joining::looks(&pool).await?;
+            trigger::files::round(&pool, &rules, config.files.at_once).await?;
             if !round {
                 return Ok(0);
             }
             trigger::joining::orphans(&pool).await?;
+            trigger::files::forsaken(&pool).await?;
             Ok(trigger::reconcile::round(&pool).await?)
         }
         .await;

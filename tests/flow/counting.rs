@@ -47,7 +47,7 @@ impl Collector {
         let shutdown = tokio_util::sync::CancellationToken::new();
         let holder = Some(self.accounts.node().await.unwrap().holder());
         let config = queue::WorkerConfig { holder, ..queue::WorkerConfig::new("test") };
-        let worker = jobs::worker(self.pool.clone(), self.accounts.clone(), config);
+        let worker = jobs::worker(self.pool.clone(), self.accounts.clone(), telekeep::media::Keeping::nothing(), config);
         let working = tokio::spawn(worker.run(shutdown.clone()));
         let begun = telekeep::clock::mark();
         let left = loop {
