@@ -1,5 +1,6 @@
 //! Jobs: one file a kind, and the explicit list of them. The work of a kind is a free function that tests drive without a queue.
 
+pub mod avatar_download;
 pub mod chat_join;
 pub mod chat_leave;
 pub mod chat_refresh;
@@ -30,6 +31,7 @@ use crate::{
     },
     telegram::{self, Connection, InputChat},
 };
+use avatar_download::AvatarDownload;
 use chat_join::ChatJoin;
 use chat_leave::ChatLeave;
 use chat_refresh::ChatRefresh;
@@ -38,7 +40,7 @@ use file_download::FileDownload;
 use history_fetch::HistoryFetch;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND, FileDownload::KIND];
+pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND, FileDownload::KIND, AvatarDownload::KIND];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -171,6 +173,10 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
             let wanted = record::file::deciding::next_wanted(conn, Some(chat), FILES_AT_ONCE).await?;
             file_download::jobs_for(conn, &wanted).await
         }
+        AvatarDownload::KIND => {
+            let wanted = record::avatar::fetching::next_wanted(conn, Some(chat), FILES_AT_ONCE).await?;
+            avatar_download::jobs_for(conn, &wanted, false).await
+        }
         _ => Err(PlanError::UnknownKind { kind: kind.into() }),
     }
 }
@@ -184,7 +190,8 @@ pub fn worker(pool: PgPool, accounts: Arc<Accounts>, files: Keeping, config: que
     let worker = register::<CountSample>(worker, &pool, &accounts, &files);
     let worker = register::<ChatJoin>(worker, &pool, &accounts, &files);
     let worker = register::<ChatLeave>(worker, &pool, &accounts, &files);
-    register::<FileDownload>(worker, &pool, &accounts, &files)
+    let worker = register::<FileDownload>(worker, &pool, &accounts, &files);
+    register::<AvatarDownload>(worker, &pool, &accounts, &files)
 }
 
 fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>, files: &Arc<Keeping>) -> Worker {

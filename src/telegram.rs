@@ -8,6 +8,7 @@
 //!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
 //! - `wire`: the relay that each byte of an account passes, and the gate that shuts it.
+//! - `portraits`: photos that users show.
 //! - `transfer`: files, over connections of their own.
 //! - `history`, `chats`: the calls that collecting needs. `joining`: the ones that change where an account is. `login`: signing in.
 //!
@@ -23,6 +24,7 @@ pub mod hearing;
 pub mod history;
 pub mod joining;
 pub mod login;
+pub mod portraits;
 pub mod session;
 pub mod transfer;
 pub mod updates;

@@ -157,6 +157,7 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
             jobs::handover::round(&pool).await?;
             trigger::joining::looks(&pool).await?;
             trigger::files::round(&pool, &rules, config.files.at_once).await?;
+            trigger::avatars::round(&pool, config.files.at_once, config.files.earlier_avatars).await?;
             if !round {
                 return Ok(0);
             }

@@ -24,6 +24,8 @@ pub struct Files {
     pub in_flight: usize,
     /// Downloads that wait or run at once; the next ones come when these end.
     pub at_once: usize,
+    /// Where a rule wants photos of users: also those that they showed before, as far as Telegram tells them.
+    pub earlier_avatars: bool,
     /// What is fetched: the first that covers a file decides. None: nothing.
     pub rule: Vec<Rule>,
 }
@@ -31,7 +33,7 @@ pub struct Files {
 impl Default for Files {
     fn default() -> Self {
         let Limits { connections, in_flight } = Limits::default();
-        Self { store: None, staging: None, quota_bytes: None, connections, in_flight, at_once: 50, rule: Vec::new() }
+        Self { store: None, staging: None, quota_bytes: None, connections, in_flight, at_once: 50, earlier_avatars: false, rule: Vec::new() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The `avatar` table: the photos that watched chats and known users had, each with the time it was first and last told.
 
+pub mod fetching;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -7,7 +9,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::media::{self, Told};
-use super::{Error, Observation};
+use super::{ChatId, Error, Observation};
 
 /// A photo of a chat or user, by marked id, as it was told.
 #[derive(Debug, Clone)]
@@ -56,6 +58,21 @@ pub(super) async fn observe(conn: &mut PgConnection, shown: Vec<Shown>, seen: &O
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Keeps photos of a user that were asked for: when each was shown is as its own date tells. One who is not known has none.
+pub async fn note_earlier(conn: &mut PgConnection, user: ChatId, photos: Vec<Told>, seen: &Observation) -> Result<(), Error> {
+    let known: bool = sqlx::query_scalar(
+        "select exists (select from telegram_user where user_id = $1) or exists (select from chat where chat_id = $1)",
+    )
+    .bind(user.0)
+    .fetch_one(&mut *conn)
+    .await?;
+    if !known {
+        return Ok(());
+    }
+    let shown = photos.into_iter().map(|photo| Shown { peer: user.0, at: photo.date, photo });
+    observe(conn, shown.collect(), seen).await
 }
 
 /// One photo of a chat's or user's history.

@@ -363,3 +363,65 @@ async fn the_files_of_a_world_are_told_as_they_are_live_as_in_history(pool: PgPo
     let found: Value = serde_json::from_str(&telekeep.does(&["audit", "--deep", "--json"])).unwrap_or_default();
     assert!(found.to_string().contains("media"), "{found}");
 }
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn photos_of_chats_and_users_are_fetched_once_each_and_stay_known_when_they_change(pool: PgPool) {
+    let quay = GeneratedChat { members: Some(12), ..GeneratedChat::new(ChatKind::Supergroup, "Quay", 60).named("quay") };
+    let datacentre = datacentre(World::generated(72, [quay])).await;
+    let telekeep = Telekeep::at(&datacentre, &pool);
+    let chat = datacentre.world().chats()[0].id;
+    let by = datacentre.members(chat).unwrap().first().map(|member| member.user_id);
+    telekeep.configures("[live]\nround_seconds = 2\n");
+    telekeep.configures("[files]\nstore = \"store\"\nearlier_avatars = true\n");
+    telekeep.configures("[[files.rule]]\nname = \"faces\"\nfetch = true\ntypes = [\"avatar\"]\n");
+    telekeep.does(&["collect", &chat.to_string()]);
+    let shown: Value = serde_json::from_str(&telekeep.does(&["chat", "show", &chat.to_string(), "--json"])).unwrap();
+    assert_eq!(shown["photos"].as_array().map(Vec::len), Some(1), "{shown}");
+
+    let _worker = telekeep.works();
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    for number in [501, 502] {
+        datacentre.play(Event::Photo { chat, number: Some(number), by }).unwrap();
+    }
+    let of = async |peer: i64| avatar::history(&mut *pool.acquire().await.unwrap(), peer).await.unwrap();
+    until("three photos of the chat", || async { of(chat).await.len() == 3 }).await;
+    let open = async || -> Vec<(i64, String, Option<String>)> {
+        let query = "select file_id, state, state_reason from media where type = 'avatar' and state <> 'stored' order by 1";
+        sqlx::query_as(query).fetch_all(&pool).await.unwrap()
+    };
+    let jobs = async || -> i64 {
+        let query = "select count(*) from job where state not in ('done', 'cancelled')";
+        sqlx::query_scalar(query).fetch_one(&pool).await.unwrap()
+    };
+    for _ in 0..600 {
+        if open().await.is_empty() && jobs().await == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!((open().await, jobs().await), (Vec::new(), 0));
+
+    let stored: Vec<(i64, Vec<u8>, String)> =
+        sqlx::query_as("select file_id, sha256, location from media where type = 'avatar'").fetch_all(&pool).await.unwrap();
+    assert!(stored.len() > 3 + 5, "{}", stored.len());
+    for (id, sha256, location) in &stored {
+        assert_eq!(Some(sha256.as_slice()), datacentre.world().file_sha256(*id).as_ref().map(<[u8; 32]>::as_slice), "photo {id}");
+        assert!(telekeep.path("store").join(location).is_file(), "{location}");
+    }
+    // Users with several photos have all of them.
+    let users: Vec<i64> = sqlx::query_scalar("select user_id from telegram_user").fetch_all(&pool).await.unwrap();
+    let mut several = 0;
+    for user in users {
+        let told: BTreeSet<String> = of(user).await.into_iter().map(|photo| photo.media_id).collect();
+        let truth = datacentre.world().person(user).map(|person| person.photo_ids().map(|id| format!("photo_{id}")).collect());
+        assert_eq!(Some(&told), truth.as_ref(), "user {user}");
+        several += usize::from(told.len() > 1);
+    }
+    assert!(several > 0, "no user has several photos");
+    let calls = datacentre.calls("upload.getFile");
+    assert_eq!(calls, stored.len() as u64, "each is fetched once");
+    telekeep.does(&["collect", &chat.to_string(), "--force"]);
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(datacentre.calls("upload.getFile"), calls);
+    assert!(datacentre.violations().is_empty(), "{:?}", datacentre.violations());
+}
