@@ -19,7 +19,8 @@ const PRIORITY: i16 = 3;
 /// were made.
 pub async fn round(pool: &PgPool, at_once: usize, earlier: bool) -> Result<usize, RunError> {
     let limit = i64::try_from(at_once).unwrap_or(i64::MAX);
-    let filter = queue::Filter { kind: Some(AvatarDownload::KIND.into()), unfinished: true, limit: Some(limit), ..Default::default() };
+    let filter =
+        queue::Filter { kind: Some(AvatarDownload::KIND.into()), unfinished: true, limit: Some(limit), ..Default::default() };
     let waiting = queue::list(pool, filter).await?.into_iter().filter(|job| job.state != queue::State::Held).count();
     let free = at_once.saturating_sub(waiting);
     let mut tx = pool.begin().await?;

@@ -35,7 +35,8 @@ pub(crate) fn file(id: i64) -> Told {
 }
 
 fn portrait(id: i64) -> Option<Told> {
-    let photo = Told { space: Space::Photo, kind: MediaType::Avatar, body: body(json!({})), size: None, access_hash: None, ..file(id) };
+    let photo =
+        Told { space: Space::Photo, kind: MediaType::Avatar, body: body(json!({})), size: None, access_hash: None, ..file(id) };
     Some(photo)
 }
 
@@ -81,7 +82,10 @@ async fn a_file_has_all_messages_that_carry_it_and_stays_when_one_is_deleted(poo
     assert_eq!(before[&7]["sources"], json!([place(1), place(2), place(3)]));
     assert_eq!(before[&8]["sources"], json!([place(2)]));
     assert_eq!((&before[&7]["file_name"], &before[&7]["media_id"]), (&json!("../a\u{fffd}b.pdf"), &json!("document_7")));
-    assert_eq!((&before[&7]["file_size"], &before[&7]["type"], &before[&7]["state"]), (&json!(10), &json!("document"), &json!("skipped")));
+    assert_eq!(
+        (&before[&7]["file_size"], &before[&7]["type"], &before[&7]["state"]),
+        (&json!(10), &json!("document"), &json!("skipped"))
+    );
 
     loses(&mut conn, node, &[1]).await;
     assert_eq!(recorded(&pool).await, before);
@@ -143,7 +147,8 @@ async fn each_account_has_a_reference_of_its_own_and_no_document_has_one(pool: P
 async fn what_destroys_itself_or_is_protected_is_restricted_until_a_source_is_neither(pool: PgPool) {
     let (mut conn, node) = begin(&pool).await;
     let ttl = |id| Told { ttl: true, ..file(id) };
-    let protected = |message: Message| Message { body: body(json!({"text": "a file", "media": true, "noforwards": true})), ..message };
+    let protected =
+        |message: Message| Message { body: body(json!({"text": "a file", "media": true, "noforwards": true})), ..message };
     hears(&mut conn, node, &[carrying(1, [ttl(7)]), protected(carrying(2, [file(8)])), carrying(3, [file(9)])]).await;
     assert_eq!(restricted(&mut conn, 7).await.as_deref(), Some("self_destructing"));
     assert_eq!(restricted(&mut conn, 8).await.as_deref(), Some("protected"));
@@ -170,7 +175,10 @@ async fn what_destroys_itself_or_is_protected_is_restricted_until_a_source_is_ne
     assert_eq!(restricted(&mut conn, 11).await.as_deref(), Some("protected"));
     chat::merge_chats(&mut conn, &[says(false)], &seen).await.expect("merged");
     assert_eq!(restricted(&mut conn, 7).await.as_deref(), Some("protected"), "its messages say so themselves");
-    assert_eq!([restricted(&mut conn, 8).await, restricted(&mut conn, 9).await, restricted(&mut conn, 11).await], [None, None, None]);
+    assert_eq!(
+        [restricted(&mut conn, 8).await, restricted(&mut conn, 9).await, restricted(&mut conn, 11).await],
+        [None, None, None]
+    );
     // A message that says something else now.
     hears(&mut conn, node, &[Message { pts: Some(9), ..carrying(4, [file(7)]) }]).await;
     assert_eq!(restricted(&mut conn, 7).await, None);
@@ -257,7 +265,8 @@ async fn photos_of_chats_and_users_have_a_history_and_a_shared_one_is_one_file(p
     // The service message of an earlier one tells how it is addressed, and when it was.
     let told = Told { access_hash: Some(1), body: body(json!({"width": 640})), ..portrait(31).expect("a photo") };
     hears(&mut conn, node, &[carrying(1, [told])]).await;
-    let first = avatar::history(&mut conn, LIBRARY.0).await.expect("a history").into_iter().find(|photo| photo.media_id == "photo_31");
+    let first =
+        avatar::history(&mut conn, LIBRARY.0).await.expect("a history").into_iter().find(|photo| photo.media_id == "photo_31");
     assert_eq!(first.expect("the first").first_seen.timestamp(), 1_700_000_001);
     assert_eq!(recorded(&pool).await[&31]["width"], 640);
 }
@@ -331,10 +340,12 @@ async fn the_files_of_a_world_are_told_as_they_are_live_as_in_history(pool: PgPo
         datacentre.play(Event::Forward { chat, from, source_chat: chat, source_id: id }).unwrap();
     }
     let sources = async || -> i64 {
-        sqlx::query_scalar("select count(*) from media_source s join media m on m.id = s.media where m.body->>'file_name' like '../../log%'")
-            .fetch_one(&pool)
-            .await
-            .unwrap()
+        sqlx::query_scalar(
+            "select count(*) from media_source s join media m on m.id = s.media where m.body->>'file_name' like '../../log%'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap()
     };
     until("the forwards", || async { sources().await == 3 }).await;
     datacentre.play(Event::Delete { chat, ids: vec![id] }).unwrap();
@@ -378,12 +389,16 @@ async fn photos_of_chats_and_users_are_fetched_once_each_and_stay_known_when_the
     let shown: Value = serde_json::from_str(&telekeep.does(&["chat", "show", &chat.to_string(), "--json"])).unwrap();
     assert_eq!(shown["photos"].as_array().map(Vec::len), Some(1), "{shown}");
 
+    let of = async |peer: i64| avatar::history(&mut *pool.acquire().await.unwrap(), peer).await.unwrap();
     let _worker = telekeep.works();
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    // The datacentre forgets a photo that is shown no more, but not what it hashed.
+    let first = datacentre.world().chat(chat).and_then(|chat| chat.photo()).unwrap();
+    assert!(datacentre.world().file_sha256(first).is_some());
+    until("the first photo", || async { of(chat).await.first().is_some_and(|photo| photo.state == "stored") }).await;
     for number in [501, 502] {
         datacentre.play(Event::Photo { chat, number: Some(number), by }).unwrap();
     }
-    let of = async |peer: i64| avatar::history(&mut *pool.acquire().await.unwrap(), peer).await.unwrap();
     until("three photos of the chat", || async { of(chat).await.len() == 3 }).await;
     let open = async || -> Vec<(i64, String, Option<String>)> {
         let query = "select file_id, state, state_reason from media where type = 'avatar' and state <> 'stored' order by 1";
