@@ -445,6 +445,8 @@ impl Accounts {
             | Failed::NotOurs { .. }
             | Failed::FileReferenceExpired { .. }
             | Failed::Inaccessible { .. }
+            | Failed::Damaged { .. }
+            | Failed::NoFile { .. }
             | Failed::PositionLost { .. }
             | Failed::Migrate { .. }
             | Failed::Login(_)

@@ -2,12 +2,16 @@
 //!
 //! The file is `telekeep.toml` in the working folder, or what `TELEKEEP_CONFIG` names. None is needed when the environment says enough.
 
+mod files;
+
 use std::{
     fmt,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
+
+pub use files::Files;
 
 use crate::account::seal::{self, KeySource};
 use crate::telegram::Device;
@@ -49,6 +53,7 @@ pub struct Config {
     pub live: Live,
     pub reconcile: Reconcile,
     pub members: Members,
+    pub files: Files,
 }
 
 impl Default for Config {
@@ -65,6 +70,7 @@ impl Default for Config {
             live: Live::default(),
             reconcile: Reconcile::default(),
             members: Members::default(),
+            files: Files::default(),
         }
     }
 }
@@ -241,6 +247,9 @@ impl Config {
         }
         if let Some(v) = set("TELEKEEP_INDEX_PREFIX") {
             config.index.prefix = v;
+        }
+        if let Some(v) = set("TELEKEEP_FILES") {
+            config.files.store = Some(v);
         }
         if let Some(v) = set("TELEKEEP_API_HASH") {
             config.telegram.api_hash = Some(Secret(v));

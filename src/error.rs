@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use telekeep_queue as queue;
 
-use crate::{account, record, telegram};
+use crate::{account, media, record, telegram};
 
 /// Why a job did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,12 @@ pub enum JobError {
     Queue(#[from] queue::Error),
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Store(#[from] media::StoreError),
+    #[error("the file is not wanted any more")]
+    Unwanted,
+    #[error("no account that can be used is known to get this file")]
+    NoAccount,
     #[error("the payload cannot be read")]
     Payload(#[source] serde_json::Error),
 }
@@ -51,6 +57,9 @@ impl JobError {
             Self::Record(e) => of_record(e),
             Self::Queue(queue::Error::Stale { .. }) => Action::Leave,
             Self::Queue(_) | Self::Database(_) => Action::Retry,
+            Self::Store(e) => Action::Hold { hint: e.hint() },
+            Self::Unwanted => Action::Discard,
+            Self::NoAccount => Action::Hold { hint: "sign in or import an account that sees it, then `telekeep job release`" },
             Self::Payload(_) => {
                 Action::Hold { hint: "the payload was written by another version, or by hand: cancel the job and enqueue it anew" }
             }
@@ -93,7 +102,12 @@ fn of_telegram(error: &telegram::Error) -> Action {
         E::Transient { source: telegram::Cause::NoProxy(_), .. } => Action::Snooze { wait: account::proxy::WAIT },
         E::AccountLost { .. } | E::KeyDuplicated | E::KeyRefused | E::Login(_) => Action::AccountStopped,
         // Closed by this process, because the account was stopped or changed: the next start is told why.
-        E::Transient { .. } | E::FileReferenceExpired { .. } | E::PositionLost { .. } => Action::Retry,
+        E::Transient { .. } | E::PositionLost { .. } => Action::Retry,
+        E::FileReferenceExpired { .. } => {
+            Action::Hold { hint: "Telegram refuses fresh references too: `telekeep job release` tries again" }
+        }
+        E::Damaged { .. } => Action::Hold { hint: "is a proxy or a cache in between? Release the job to try again" },
+        E::NoFile { .. } => Action::Hold { hint: "Telegram has no such file: read its message again, or cancel the job" },
         E::Inaccessible { name, .. } => Action::Inaccessible { reason: name.clone() },
         E::Migrate { .. } => Action::Hold { hint: "the account moved to another datacentre: sign it in anew" },
         E::UnknownDatacentre => Action::Hold { hint: "the session is incomplete: import the account again" },

@@ -1,10 +1,13 @@
 //! Jobs: one file a kind, and the explicit list of them. The work of a kind is a free function that tests drive without a queue.
 
+pub mod avatar_download;
 pub mod chat_find;
 pub mod chat_join;
 pub mod chat_leave;
 pub mod chat_refresh;
 pub mod count_sample;
+pub mod fetching;
+pub mod file_download;
 pub mod handover;
 pub mod history_fetch;
 pub mod member_snapshot;
@@ -23,6 +26,7 @@ use crate::{
     account::{self, Accounts},
     config,
     error::{Action, JobError},
+    media::Keeping,
     record::{
         self, AccountId, ChatId,
         account::Reader,
@@ -30,25 +34,28 @@ use crate::{
     },
     telegram::{self, Connection, InputChat},
 };
+use avatar_download::AvatarDownload;
 use chat_find::ChatFind;
 use chat_join::ChatJoin;
 use chat_leave::ChatLeave;
 use chat_refresh::ChatRefresh;
 use count_sample::CountSample;
+use file_download::FileDownload;
 use history_fetch::HistoryFetch;
 use member_snapshot::MemberSnapshot;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] =
-    &[
-        ChatRefresh::KIND,
-        HistoryFetch::KIND,
-        CountSample::KIND,
-        MemberSnapshot::KIND,
-        ChatFind::KIND,
-        ChatJoin::KIND,
-        ChatLeave::KIND,
-    ];
+pub const KINDS: &[&str] = &[
+    ChatRefresh::KIND,
+    HistoryFetch::KIND,
+    CountSample::KIND,
+    MemberSnapshot::KIND,
+    AvatarDownload::KIND,
+    FileDownload::KIND,
+    ChatFind::KIND,
+    ChatJoin::KIND,
+    ChatLeave::KIND,
+];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -87,12 +94,7 @@ pub enum Progress {
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub members: config::Members,
-}
-
-impl From<&config::Config> for Settings {
-    fn from(config: &config::Config) -> Self {
-        Self { members: config.members.clone() }
-    }
+    pub files: Keeping,
 }
 
 /// What a running job may use.
@@ -171,6 +173,9 @@ pub enum PlanError {
     Record(#[from] record::Error),
 }
 
+/// Downloads that one step of a workflow makes of a chat's wanted files; the trigger makes the others.
+const FILES_AT_ONCE: i64 = 1_000;
+
 /// The jobs of a kind that a chat needs now: none, when nothing is missing.
 pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<Vec<NewJob>, PlanError> {
     let Some(watch) = record::watch::show(conn, chat).await? else { return Ok(Vec::new()) };
@@ -188,6 +193,14 @@ pub async fn plan(conn: &mut PgConnection, kind: &str, chat: ChatId) -> Result<V
         }
         MemberSnapshot::KIND if chat.is_private() => Ok(Vec::new()),
         MemberSnapshot::KIND => Ok(vec![MemberSnapshot { chat, admins_only: false, widen: false }.enqueueable(reader)?]),
+        FileDownload::KIND => {
+            let wanted = record::file::deciding::next_wanted(conn, Some(chat), FILES_AT_ONCE).await?;
+            file_download::jobs_for(conn, &wanted).await
+        }
+        AvatarDownload::KIND => {
+            let wanted = record::avatar::fetching::next_wanted(conn, Some(chat), FILES_AT_ONCE).await?;
+            avatar_download::jobs_for(conn, &wanted, false).await
+        }
         _ => Err(PlanError::UnknownKind { kind: kind.into() }),
     }
 }
@@ -200,6 +213,8 @@ pub fn worker(pool: PgPool, accounts: Arc<Accounts>, settings: Settings, config:
     let worker = register::<HistoryFetch>(worker, &pool, &accounts, &settings);
     let worker = register::<CountSample>(worker, &pool, &accounts, &settings);
     let worker = register::<MemberSnapshot>(worker, &pool, &accounts, &settings);
+    let worker = register::<AvatarDownload>(worker, &pool, &accounts, &settings);
+    let worker = register::<FileDownload>(worker, &pool, &accounts, &settings);
     let worker = register::<ChatFind>(worker, &pool, &accounts, &settings);
     let worker = register::<ChatJoin>(worker, &pool, &accounts, &settings);
     register::<ChatLeave>(worker, &pool, &accounts, &settings)

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod jobs;
+pub mod media;
 pub mod normalize;
 pub mod projection;
 pub mod record;

@@ -5,10 +5,12 @@
 pub mod chat;
 pub mod desktop;
 mod entity;
+pub mod file;
 pub mod link;
 pub mod media;
 pub mod member;
 pub mod message;
+mod offer;
 pub mod service;
 pub mod text;
 pub mod update;
@@ -16,6 +18,7 @@ pub mod user;
 
 use chrono::{DateTime, Utc};
 
+use crate::record::media::MediaType;
 use crate::record::{Chat, ChatId, Message, Peer, User};
 use crate::telegram::tl;
 
@@ -75,7 +78,12 @@ pub fn full_chat(asked: ChatId, answer: &crate::telegram::FullChat) -> chat::Ful
             chat::full(&tl::enums::messages::ChatFull::Full((**full).clone())).unwrap_or_else(nothing)
         }
         crate::telegram::FullChat::User(full) => {
-            let users = user::users(&full.users);
+            let mut users = user::users(&full.users);
+            let tl::enums::UserFull::Full(of_them) = &full.full_user;
+            if let Some(user) = users.iter_mut().find(|user| user.id == asked.0) {
+                let photo = of_them.profile_photo.as_ref().and_then(|photo| file::photo(photo, MediaType::Avatar));
+                user.avatar = photo.or(user.avatar.take());
+            }
             let chats = users.iter().filter(|u| u.id == asked.0).map(user::private_chat).collect();
             chat::FullChat { chats, users, ..nothing() }
         }

@@ -4,10 +4,11 @@
 //! follow-up jobs and the job's own progress commit together.
 //!
 //! Locks are taken in one order: watch, box, coverage, messages with what hangs on them, then members, then chats and their names, then
-//! users and theirs, each sorted by key.
+//! users and theirs, each sorted by key. Files come after all messages of a commit, and after users where they are photos of these.
 
 pub mod account;
 pub mod audit;
+pub mod avatar;
 pub mod boxes;
 pub mod budget;
 pub mod change;
@@ -22,6 +23,7 @@ pub mod entity;
 mod erase;
 pub mod error;
 pub mod event;
+pub mod file;
 pub mod health;
 pub mod import;
 pub mod join;
@@ -30,6 +32,7 @@ pub mod lease;
 pub mod ledger;
 pub mod link;
 pub mod lost;
+pub mod media;
 pub mod member;
 pub mod member_list;
 pub mod member_merge;
@@ -168,6 +171,8 @@ pub struct Message {
     pub pts: Option<i32>,
     /// Links that occur in it.
     pub links: Vec<link::Link>,
+    /// Files that it carries.
+    pub media: Vec<media::Told>,
 }
 
 impl Message {
@@ -207,6 +212,8 @@ pub struct Chat {
     pub access_hash: Option<i64>,
     /// A `min` constructor: never erases, and its access hash is not kept.
     pub min: bool,
+    /// Its photo; none: it has none, or nothing was told of it.
+    pub avatar: Option<media::Told>,
 }
 
 /// One user as Telegram told it. A field that is absent says nothing.
@@ -216,6 +223,8 @@ pub struct User {
     pub body: Map<String, Value>,
     pub access_hash: Option<i64>,
     pub min: bool,
+    /// Their photo; none: they have none, or nothing was told of it.
+    pub avatar: Option<media::Told>,
 }
 
 /// What one account needs to address a peer: its access hash belongs to that account alone.

@@ -8,6 +8,8 @@
 //!   there is nothing to wait for.
 //! - `hearing`, `updates`: what Telegram tells on its own, and its order.
 //! - `wire`: the relay that each byte of an account passes, and the gate that shuts it.
+//! - `portraits`: photos that users show.
+//! - `transfer`: files, over connections of their own.
 //! - `history`, `chats`, `members`: the calls that collecting needs. `joining`: the ones that change where an account is. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
@@ -23,7 +25,9 @@ pub mod history;
 pub mod joining;
 pub mod login;
 pub mod members;
+pub mod portraits;
 pub mod session;
+pub mod transfer;
 pub mod updates;
 pub mod wire;
 

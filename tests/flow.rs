@@ -32,6 +32,8 @@ mod joining;
 mod ledger_model;
 #[path = "flow/live.rs"]
 mod live;
+#[path = "flow/media.rs"]
+mod media;
 #[path = "flow/members.rs"]
 mod members;
 #[path = "flow/members_passing.rs"]
@@ -64,5 +66,7 @@ mod socks;
 mod talk;
 #[path = "flow/telegram.rs"]
 mod telegram;
+#[path = "flow/transfers.rs"]
+mod transfers;
 #[path = "flow/triggers.rs"]
 mod triggers;

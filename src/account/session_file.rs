@@ -2,13 +2,14 @@
 //!
 //! Its errors name the file and the place, and never a value: the key in it is the account.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::telegram::{AuthKey, SessionData};
+use crate::telegram::{AuthKey, Datacenter, SessionData};
 
 /// What a session file holds.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct SessionFile {
     pub address: SocketAddr,
     pub key: AuthKey,
     pub user_id: Option<i64>,
+    /// Other datacentres, where files lie: `elsewhere` in the file, each with dc, address, port and key.
+    pub elsewhere: BTreeMap<i32, (SocketAddr, AuthKey)>,
 }
 
 impl fmt::Debug for SessionFile {
@@ -61,18 +64,7 @@ impl SessionFile {
         let Value::Object(fields) = fields else {
             return Err(wrong("the whole", "is not an object with dc, address, port, key and user_id"));
         };
-        let dc = integer(&fields, "dc")
-            .and_then(|dc| i32::try_from(dc).ok().filter(|dc| *dc > 0).ok_or("is not a datacentre's number"))
-            .map_err(|problem| wrong("dc", problem))?;
-        let ip: IpAddr = text_of(&fields, "address")
-            .and_then(|ip| ip.parse().map_err(|_| "is not an IP address"))
-            .map_err(|problem| wrong("address", problem))?;
-        let port = integer(&fields, "port")
-            .and_then(|port| u16::try_from(port).ok().filter(|port| *port > 0).ok_or("is not a port (1 to 65535)"))
-            .map_err(|problem| wrong("port", problem))?;
-        let key = text_of(&fields, "key")
-            .and_then(|key| AuthKey::from_hex(key).ok_or("is not 512 hexadecimal digits"))
-            .map_err(|problem| wrong("key", problem))?;
+        let (dc, address, key) = datacentre(&fields).map_err(|(field, problem)| wrong(field, problem))?;
         let user_id = match fields.get("user_id") {
             None | Some(Value::Null) => None,
             Some(_) => Some(
@@ -81,21 +73,57 @@ impl SessionFile {
                     .map_err(|problem| wrong("user_id", problem))?,
             ),
         };
-        Ok(Self { dc, address: SocketAddr::new(ip, port), key, user_id })
+        let others = match fields.get("elsewhere") {
+            None | Some(Value::Null) => &[][..],
+            Some(Value::Array(others)) => others,
+            Some(_) => return Err(wrong("elsewhere", "is not a list")),
+        };
+        let mut elsewhere = BTreeMap::new();
+        for other in others {
+            let Value::Object(other) = other else { return Err(wrong("elsewhere", "has an entry that is not an object")) };
+            let (dc, address, key) = datacentre(other).map_err(|(field, problem)| wrong(field, problem))?;
+            elsewhere.insert(dc, (address, key));
+        }
+        Ok(Self { dc, address, key, user_id, elsewhere })
     }
 
     /// The file's text.
     pub fn to_json(&self) -> String {
-        let Self { dc, address, key, user_id } = self;
-        let fields =
+        let Self { dc, address, key, user_id, elsewhere } = self;
+        let mut fields =
             serde_json::json!({ "dc": dc, "address": address.ip(), "port": address.port(), "key": key, "user_id": user_id });
+        if !elsewhere.is_empty() {
+            let other = |(dc, (address, key)): (&i32, &(SocketAddr, AuthKey))| serde_json::json!({ "dc": dc, "address": address.ip(), "port": address.port(), "key": key });
+            fields["elsewhere"] = elsewhere.iter().map(other).collect();
+        }
         format!("{fields:#}")
     }
 
     /// The session that this file begins: its address stays as it is, whatever a server tells.
     pub fn session(&self) -> SessionData {
-        SessionData::pinned(self.dc, self.address, Some(self.key.clone()), self.user_id)
+        let mut session = SessionData::pinned(self.dc, self.address, Some(self.key.clone()), self.user_id);
+        for (dc, (address, key)) in &self.elsewhere {
+            session.datacenters.insert(*dc, Datacenter { address: Some(*address), key: Some(key.clone()) });
+        }
+        session
     }
+}
+
+/// A datacentre, its address, and the account's key there; else which field is wrong.
+fn datacentre(fields: &Map<String, Value>) -> Result<(i32, SocketAddr, AuthKey), (&'static str, &'static str)> {
+    let dc = integer(fields, "dc")
+        .and_then(|dc| i32::try_from(dc).ok().filter(|dc| *dc > 0).ok_or("is not a datacentre's number"))
+        .map_err(|problem| ("dc", problem))?;
+    let ip: IpAddr = text_of(fields, "address")
+        .and_then(|ip| ip.parse().map_err(|_| "is not an IP address"))
+        .map_err(|problem| ("address", problem))?;
+    let port = integer(fields, "port")
+        .and_then(|port| u16::try_from(port).ok().filter(|port| *port > 0).ok_or("is not a port (1 to 65535)"))
+        .map_err(|problem| ("port", problem))?;
+    let key = text_of(fields, "key")
+        .and_then(|key| AuthKey::from_hex(key).ok_or("is not 512 hexadecimal digits"))
+        .map_err(|problem| ("key", problem))?;
+    Ok((dc, SocketAddr::new(ip, port), key))
 }
 
 fn integer(fields: &Map<String, Value>, name: &str) -> Result<i64, &'static str> {
@@ -128,6 +156,19 @@ mod tests {
         assert_eq!((session.home_dc, session.user_id), (2, Some(7)));
         assert_eq!(session.datacenters[&2].key, Some(AuthKey([0xab; 256])));
         assert!(!format!("{file:?}").contains("ab"));
+    }
+
+    #[test]
+    fn other_datacentres_come_along_and_their_fields_are_checked_too() {
+        let mut whole = whole();
+        whole["elsewhere"] = json!([{"dc": 4, "address": "127.0.0.1", "port": 4431, "key": "cd".repeat(256)}]);
+        let file = SessionFile::parse(Path::new("anna.json"), whole.to_string().as_bytes()).unwrap();
+        assert_eq!(file.session().datacenters[&4].key, Some(AuthKey([0xcd; 256])));
+        assert_eq!(SessionFile::parse(Path::new("anna.json"), file.to_json().as_bytes()).unwrap(), file);
+        whole["elsewhere"][0]["port"] = json!(0);
+        assert!(told(&whole.to_string()).contains("port is not a port"));
+        whole["elsewhere"] = json!(4);
+        assert!(told(&whole.to_string()).contains("elsewhere is not a list"));
     }
 
     #[test]

@@ -115,7 +115,9 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
             let facts = record::chat::show(&mut conn, chat).await?;
             let coverage = report::coverage_report(&mut conn, Some(chat)).await?;
             let access = record::reader::sights(&mut conn, chat).await?;
-            let value = serde_json::json!({ "watch": watch, "chat": facts, "coverage": coverage, "access": access });
+            let photos = record::avatar::history(&mut conn, chat.0).await?;
+            let value =
+                serde_json::json!({ "watch": watch, "chat": facts, "photos": photos, "coverage": coverage, "access": access });
             if json { output::json(&value)? } else { output::line(&serde_json::to_string_pretty(&value)?) }
         }
         Chat::Watch(args) => {

@@ -89,7 +89,7 @@ async fn help(pool: PgPool, config: Config, accounts: Arc<Accounts>, shutdown: C
             Ok(())
         });
     }
-    tasks.spawn(working::work(pool.clone(), accounts.clone(), crate::jobs::Settings::from(&config), worker, shutdown.clone()));
+    tasks.spawn(working::work(pool.clone(), accounts.clone(), open::settings(&config, None), worker, shutdown.clone()));
     tasks.spawn(working::triggers(pool.clone(), config.clone(), open::workflows(&config)?, shutdown.clone()));
     if let Some(projector) = open::projector(&config, &pool)? {
         let shutdown = shutdown.clone();

@@ -10,6 +10,7 @@ use crate::{
     account::{Accounts, Identity},
     config::Config,
     jobs,
+    media::Keeping,
     projection::{Projector, Settings},
     record::{self, SchemaState},
     telegram::TelegramConfig,
@@ -41,9 +42,16 @@ pub fn accounts_of(config: &Config, pool: &PgPool, name: &str) -> anyhow::Result
     let (api_id, api_hash) = config.api().unwrap_or((0, ""));
     let request_timeout = std::time::Duration::from_secs(config.telegram.timeout_seconds.max(1));
     let device = config.telegram.device.clone();
-    let telegram = TelegramConfig { request_timeout, pace: config.telegram.pace, device, ..TelegramConfig::new(api_id, api_hash) };
+    let (pace, lanes) = (config.telegram.pace, config.files.limits());
+    let telegram = TelegramConfig { request_timeout, pace, device, lanes, ..TelegramConfig::new(api_id, api_hash) };
     let identity = Identity { name: name.to_owned(), source: config.node.source_address };
     Ok(Arc::new(Accounts::new(pool.clone(), telegram, config.key_source()).known_as(identity)))
+}
+
+/// What the configuration says to jobs, under this node's name.
+pub fn settings(config: &Config, name: Option<&str>) -> jobs::Settings {
+    let files = Keeping::new(config.files.open_store(), config.files.quota_bytes, &node_name(config, name));
+    jobs::Settings { members: config.members.clone(), files }
 }
 
 /// The projection, where Elasticsearch is configured; it need not be reachable yet.

@@ -65,7 +65,8 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     }
     if has(Role::Worker) {
         let worker = worker_config(&config.worker, &name, accounts.node().await?);
-        tasks.spawn(work(pool.clone(), accounts.clone(), jobs::Settings::from(&config), worker, shutdown.clone()));
+        let settings = open::settings(&config, Some(&name));
+        tasks.spawn(work(pool.clone(), accounts.clone(), settings, worker, shutdown.clone()));
     }
     if has(Role::Trigger) {
         tasks.spawn(triggers(pool.clone(), config.clone(), workflows, shutdown.clone()));
@@ -131,6 +132,7 @@ pub async fn work(
 
 /// Ticks, listens, reconciles and advances runs, twice a second; a database that is away is waited for, told once.
 pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let rules = config.files.rules();
     let (mut last, mut told_files) = (String::new(), String::new());
     let mut every = tokio::time::interval(Duration::from_millis(500));
     // The first round comes a period after the start: streams and workflows begin before it.
@@ -153,11 +155,14 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
             trigger::listener::consume_all(&pool, &workflows).await?;
             jobs::handover::round(&pool).await?;
             trigger::joining::looks(&pool).await?;
+            trigger::files::round(&pool, &rules, config.files.at_once).await?;
+            trigger::avatars::round(&pool, config.files.at_once, config.files.earlier_avatars).await?;
             if !round {
                 return Ok(0);
             }
             trigger::joining::orphans(&pool).await?;
             jobs::handover::release(&pool).await?;
+            trigger::files::forsaken(&pool).await?;
             Ok(trigger::reconcile::round(&pool).await?)
         }
         .await;

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::entity::{fields, names, restriction, silence};
 use super::media::photo_id;
-use super::{date_text, user};
+use super::{date_text, file, user};
+use crate::record::media::{MediaType, Told};
 use crate::record::{Chat, ChatId, User};
 use crate::telegram::tl;
 use tl::enums::{ChatFull, ChatPhoto, ExportedChatInvite, InputChannel};
@@ -26,6 +27,7 @@ pub fn chat(told: &tl::enums::Chat) -> Option<Chat> {
             body: fields(json!({"title": it.title})),
             access_hash: None,
             min: true,
+            avatar: None,
         }),
         tl::enums::Chat::ChannelForbidden(it) => Some(Chat {
             id: ChatId::channel(it.id),
@@ -33,6 +35,7 @@ pub fn chat(told: &tl::enums::Chat) -> Option<Chat> {
             body: fields(json!({"title": it.title})),
             access_hash: Some(it.access_hash),
             min: true,
+            avatar: None,
         }),
     }
 }
@@ -48,7 +51,7 @@ fn group(it: &tl::types::Chat) -> Chat {
     if !it.left && !it.deactivated {
         body.insert("members_count".into(), it.participants_count.into());
     }
-    Chat { id: ChatId::group(it.id), kind: "group".into(), body, access_hash: None, min: false }
+    Chat { id: ChatId::group(it.id), kind: "group".into(), body, access_hash: None, min: false, avatar: avatar(&it.photo) }
 }
 
 fn channel(it: &tl::types::Channel) -> Chat {
@@ -73,13 +76,27 @@ fn channel(it: &tl::types::Channel) -> Chat {
     if it.min {
         silence(&mut body);
     }
-    Chat { id: ChatId::channel(it.id), kind: kind.into(), body, access_hash: it.access_hash, min: it.min }
+    Chat {
+        id: ChatId::channel(it.id),
+        kind: kind.into(),
+        body,
+        access_hash: it.access_hash,
+        min: it.min,
+        avatar: avatar(&it.photo),
+    }
 }
 
 fn photo(photo: &ChatPhoto) -> Option<String> {
     match photo {
         ChatPhoto::Empty => None,
         ChatPhoto::Photo(it) => Some(format!("photo_{}", it.photo_id)),
+    }
+}
+
+fn avatar(photo: &ChatPhoto) -> Option<Told> {
+    match photo {
+        ChatPhoto::Empty => None,
+        ChatPhoto::Photo(it) => Some(file::avatar(it.photo_id, it.dc_id)),
     }
 }
 
@@ -100,13 +117,13 @@ pub struct FullChat {
 /// One chat in full; None for a community.
 pub fn full(answer: &tl::enums::messages::ChatFull) -> Option<FullChat> {
     let tl::enums::messages::ChatFull::Full(answer) = answer;
-    let (id, body, visible_from, pts) = match &answer.full_chat {
+    let (id, body, photo, visible_from, pts) = match &answer.full_chat {
         ChatFull::Full(it) => {
             let body = json!({
                 "description": some(&it.about), "photo": it.chat_photo.as_ref().and_then(photo_id),
                 "pinned_message_id": it.pinned_msg_id, "invite_link": invite(it.exported_invite.as_ref()),
             });
-            (ChatId::group(it.id), body, 1, None)
+            (ChatId::group(it.id), body, it.chat_photo.as_ref(), 1, None)
         }
         ChatFull::ChannelFull(it) => {
             let body = json!({
@@ -116,7 +133,7 @@ pub fn full(answer: &tl::enums::messages::ChatFull) -> Option<FullChat> {
                 "migrate_from_chat_id": it.migrated_from_chat_id.map(ChatId::group), "slow_mode_seconds": it.slowmode_seconds,
             });
             // available_min_id is the newest id that hidden history keeps from this account.
-            (ChatId::channel(it.id), body, i64::from(it.available_min_id.unwrap_or(0)) + 1, Some(it.pts))
+            (ChatId::channel(it.id), body, Some(&it.chat_photo), i64::from(it.available_min_id.unwrap_or(0)) + 1, Some(it.pts))
         }
         ChatFull::CommunityFull(_) => return None,
     };
@@ -130,6 +147,8 @@ pub fn full(answer: &tl::enums::messages::ChatFull) -> Option<FullChat> {
     let mut chats = chats(&answer.chats);
     if let Some(chat) = chats.iter_mut().find(|chat| chat.id == id) {
         chat.body.extend(body);
+        // In full: with its sizes, and what this account needs to address it as a photo.
+        chat.avatar = photo.and_then(|photo| file::photo(photo, MediaType::Avatar)).or(chat.avatar.take());
     }
     Some(FullChat { chats, users: user::users(&answer.users), id, visible_from, pts })
 }

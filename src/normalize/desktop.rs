@@ -80,7 +80,7 @@ impl Head {
     /// What the file tells of the chat itself.
     pub fn fact(&self) -> Chat {
         let body = self.title.iter().map(|title| ("title".to_owned(), Value::from(title.as_str()))).collect::<Map<_, _>>();
-        Chat { id: self.chat, kind: self.kind.to_owned(), body, access_hash: None, min: true }
+        Chat { id: self.chat, kind: self.kind.to_owned(), body, access_hash: None, min: true, avatar: None }
     }
 }
 

@@ -3,9 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::text::plain;
+use super::{chat_id, date_text, file, offer};
+use crate::record::media::{MediaType, Told};
 use crate::telegram::tl;
 use tl::Serializable;
-use tl::enums::{Document, DocumentAttribute, GeoPoint, MessageMedia, Photo, WebPage};
+use tl::enums::{Document, GeoPoint, MessageMedia, Photo, WebPage};
 
 /// Adds media to a message's fields; answers why its raw form must be kept, if it must.
 pub fn fill(body: &mut Map<String, Value>, media: &MessageMedia) -> Option<String> {
@@ -36,17 +38,47 @@ pub fn fill(body: &mut Map<String, Value>, media: &MessageMedia) -> Option<Strin
             "poll"
         }
         MessageMedia::WebPage(it) => return web_page(body, &it.webpage),
-        MessageMedia::Game(_) => "game",
-        MessageMedia::Invoice(_) => "invoice",
-        MessageMedia::Dice(_) => "dice",
-        MessageMedia::Story(_) => "story",
-        MessageMedia::Unsupported
-        | MessageMedia::Giveaway(_)
-        | MessageMedia::GiveawayResults(_)
-        | MessageMedia::PaidMedia(_)
-        | MessageMedia::ToDo(_)
-        | MessageMedia::VideoStream(_) => "unsupported",
+        MessageMedia::Game(it) => {
+            let tl::enums::Game::Game(it) = &it.game;
+            let fields = json!({"id": it.id, "short_name": it.short_name, "title": it.title, "description": it.description});
+            body.insert("game".into(), fields);
+            "game"
+        }
+        MessageMedia::Invoice(it) => {
+            body.insert("invoice".into(), offer::invoice(it));
+            "invoice"
+        }
+        MessageMedia::Dice(it) => {
+            body.insert("dice".into(), json!({"emoji": it.emoticon, "value": it.value}));
+            "dice"
+        }
+        MessageMedia::Story(it) => {
+            body.insert("story".into(), json!({"chat_id": chat_id(&it.peer), "id": it.id}));
+            "story"
+        }
+        MessageMedia::Giveaway(it) => {
+            body.insert("giveaway".into(), offer::giveaway(it));
+            "giveaway"
+        }
+        MessageMedia::GiveawayResults(it) => {
+            body.insert("giveaway".into(), offer::giveaway_results(it));
+            "giveaway_results"
+        }
+        MessageMedia::PaidMedia(it) => {
+            body.insert("paid_media".into(), offer::paid_media(it));
+            "paid_media"
+        }
+        MessageMedia::ToDo(it) => {
+            body.insert("todo".into(), todo(it));
+            "todo"
+        }
+        MessageMedia::VideoStream(_) => "video_stream",
+        MessageMedia::Unsupported => "unsupported",
     };
+    // What is inside of something else names the message's file, too.
+    if !body.contains_key("media_id") {
+        set_id(body, file::files(media).first().map(Told::document_id));
+    }
     body.insert("media".into(), true.into());
     body.insert("media_type".into(), kind.into());
     (kind == "unsupported").then(|| format!("{} is not represented", constructor(media)))
@@ -82,29 +114,18 @@ pub fn document_id(document: &Document) -> Option<String> {
 
 /// A document says by its attributes what it is; the message's own flags stay after it expired.
 fn document_kind(media: &tl::types::MessageMediaDocument) -> &'static str {
-    let attributes: &[DocumentAttribute] = match &media.document {
-        Some(Document::Document(it)) => &it.attributes,
-        _ => &[],
+    let told = match &media.document {
+        Some(Document::Document(it)) => file::kind(&it.attributes),
+        _ => None,
     };
-    let (mut animated, mut video, mut kind) = (false, false, None);
-    for attribute in attributes {
-        match attribute {
-            DocumentAttribute::Sticker(_) | DocumentAttribute::CustomEmoji(_) => return "sticker",
-            DocumentAttribute::Audio(it) => kind = Some(if it.voice { "voice" } else { "audio" }),
-            DocumentAttribute::Video(it) if it.round_message => return "video_note",
-            DocumentAttribute::Video(_) => video = true,
-            DocumentAttribute::Animated => animated = true,
-            DocumentAttribute::ImageSize(_) | DocumentAttribute::Filename(_) | DocumentAttribute::HasStickers => {}
-        }
-    }
-    match kind {
-        _ if animated => "animation",
+    match told {
         Some(kind) => kind,
-        _ if media.round => "video_note",
-        _ if media.voice => "voice",
-        _ if video || media.video => "video",
-        None => "document",
+        None if media.round => MediaType::VideoNote,
+        None if media.voice => MediaType::Voice,
+        None if media.video => MediaType::Video,
+        None => MediaType::Document,
     }
+    .as_str()
 }
 
 fn location(body: &mut Map<String, Value>, geo: &GeoPoint, venue: Option<(&str, &str)>) -> &'static str {
@@ -145,6 +166,28 @@ fn poll(poll: &tl::enums::Poll, results: &tl::enums::PollResults) -> Value {
         out["total_voters"] = total.into();
     }
     out
+}
+
+/// A checklist: who ticked an item is told by id.
+fn todo(it: &tl::types::MessageMediaToDo) -> Value {
+    use tl::enums::{TodoCompletion, TodoItem};
+    let tl::enums::TodoList::List(list) = &it.todo;
+    let done = |id: i32| it.completions.iter().flatten().find_map(|TodoCompletion::Completion(it)| (it.id == id).then_some(it));
+    let items: Vec<Value> = list
+        .list
+        .iter()
+        .map(|TodoItem::Item(item)| match done(item.id) {
+            Some(done) => json!({
+                "id": item.id, "text": plain(&item.title), "completed_by_id": chat_id(&done.completed_by),
+                "completed_date": date_text(done.date),
+            }),
+            None => json!({"id": item.id, "text": plain(&item.title)}),
+        })
+        .collect();
+    json!({
+        "title": plain(&list.title), "items": items, "others_can_append": list.others_can_append,
+        "others_can_complete": list.others_can_complete,
+    })
 }
 
 /// A preview of a link. A message that had one, empty now, is a plain text.

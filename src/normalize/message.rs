@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{chat_id, date, date_text, link, media, service, text};
+use super::{chat_id, date, date_text, file, link, media, service, text};
+use crate::record::media::MediaType;
 use crate::record::{ChatId, Message, Raw};
 use crate::telegram::tl;
 use tl::enums::{MessageFwdHeader, MessageReactions, MessageReplies, MessageReplyHeader, Peer, Reaction, ReactionCount};
@@ -65,7 +66,8 @@ fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {
     }
     let edit_date = it.edit_date.and_then(date);
     let links = link::of_body(&body);
-    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links }, reasons)
+    let media = it.media.as_ref().map(file::files).unwrap_or_default();
+    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links, media }, reasons)
 }
 
 fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
@@ -84,8 +86,21 @@ fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {
     let (service, reason) = service::service(&it.action);
     body.insert("service".into(), Value::Object(service));
     body.insert("media".into(), false.into());
-    let message =
-        Message { chat, id: it.id.into(), date: date(it.date), edit_date: None, body, raw: None, pts: None, links: Vec::new() };
+    let media = match &it.action {
+        tl::enums::MessageAction::ChatEditPhoto(it) => file::photo(&it.photo, MediaType::Avatar).into_iter().collect(),
+        _ => Vec::new(),
+    };
+    let message = Message {
+        chat,
+        id: it.id.into(),
+        date: date(it.date),
+        edit_date: None,
+        body,
+        raw: None,
+        pts: None,
+        links: Vec::new(),
+        media,
+    };
     (message, reason.into_iter().collect())
 }
 

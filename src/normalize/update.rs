@@ -117,5 +117,5 @@ fn renamed(it: &tl::types::UpdateUserName) -> User {
     body.insert("last_name".into(), named(&it.last_name));
     body.insert("username".into(), username.into());
     body.insert("usernames".into(), usernames.into());
-    User { id: it.user_id, body, access_hash: None, min: false }
+    User { id: it.user_id, body, access_hash: None, min: false, avatar: None }
 }

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::entity::{fields, names, restriction, silence};
+use super::file;
+use crate::record::media::Told;
 use crate::record::{Chat, ChatId, User};
 use crate::telegram::tl;
 use tl::enums::{UserProfilePhoto, UserStatus};
@@ -31,10 +33,15 @@ pub fn user(told: &tl::enums::User) -> Option<User> {
             body.insert(key.into(), value.into());
         }
     }
+    // A partial user's photo may be another one than theirs, unless it is said (<https://core.telegram.org/constructor/user>).
+    let shown = it.photo.as_ref().filter(|_| !it.min || it.apply_min_photo);
     if it.min {
         silence(&mut body);
     }
-    Some(User { id: it.id, body, access_hash: it.access_hash, min: it.min })
+    if shown.is_none() && it.min {
+        body.remove("photo");
+    }
+    Some(User { id: it.id, body, access_hash: it.access_hash, min: it.min, avatar: shown.and_then(avatar) })
 }
 
 /// The private chat with a user, for an operator who watches it.
@@ -51,13 +58,20 @@ pub fn private_chat(user: &User) -> Chat {
     }
     let bot = user.body.get("is_bot").and_then(Value::as_bool).unwrap_or(false);
     let kind = if bot { "bot" } else { "private" }.into();
-    Chat { id: ChatId::user(user.id), kind, body, access_hash: user.access_hash, min: user.min }
+    Chat { id: ChatId::user(user.id), kind, body, access_hash: user.access_hash, min: user.min, avatar: user.avatar.clone() }
 }
 
 fn photo(photo: &UserProfilePhoto) -> Option<String> {
     match photo {
         // A personal photo is one that this viewer set.
         UserProfilePhoto::Photo(it) if !it.personal => Some(format!("photo_{}", it.photo_id)),
+        UserProfilePhoto::Photo(_) | UserProfilePhoto::Empty => None,
+    }
+}
+
+fn avatar(photo: &UserProfilePhoto) -> Option<Told> {
+    match photo {
+        UserProfilePhoto::Photo(it) if !it.personal => Some(file::avatar(it.photo_id, it.dc_id)),
         UserProfilePhoto::Photo(_) | UserProfilePhoto::Empty => None,
     }
 }

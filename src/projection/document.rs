@@ -81,7 +81,7 @@ pub fn of_member(row: MemberRow) -> Document {
     Document { id: format!("{}_{}", row.chat_id, row.user_id), revision: row.revision, body }
 }
 
-/// The document of a link, a metric, a name or a version.
+/// The document of a link, a file, a metric, a name or a version.
 pub fn of_series(kind: Kind, row: SeriesRow) -> Document {
     let mut body = object(Some(row.body));
     put(&mut body, "chat_id", row.chat_id.map(Value::from));
@@ -91,6 +91,9 @@ pub fn of_series(kind: Kind, row: SeriesRow) -> Document {
     if kind == Kind::Name {
         body.insert("first_seen".into(), time(row.first_seen));
         body.insert("last_seen".into(), time(row.last_seen));
+    }
+    if kind == Kind::Media {
+        body.insert("insert_date".into(), time(row.first_seen));
     }
     let mut seen = seen(row.first_seen, row.last_seen, row.account, &row.via, row.job);
     seen["row"] = row.id.into();
@@ -115,7 +118,7 @@ pub async fn of_keys(pool: &PgPool, kind: Kind, keys: &[(i64, i64)]) -> Result<H
         }
         Kind::Chat => rows::chats(pool, &firsts).await?.into_iter().map(|row| (key(row.id, 0), Some(of_chat(row)))).collect(),
         Kind::User => rows::users(pool, &firsts).await?.into_iter().map(|row| (key(row.id, 0), Some(of_user(row)))).collect(),
-        Kind::Link | Kind::Metric | Kind::Name | Kind::Version => {
+        Kind::Link | Kind::Media | Kind::Metric | Kind::Name | Kind::Version => {
             let found = series::rows(pool, kind, &firsts).await?;
             found.into_iter().map(|row| (key(row.id, 0), Some(of_series(kind, row)))).collect()
         }

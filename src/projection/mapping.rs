@@ -61,6 +61,7 @@ pub fn properties(kind: Kind, cjk: bool) -> Map<String, Value> {
         Kind::Chat => chat(cjk),
         Kind::User => user(cjk),
         Kind::Link => link(),
+        Kind::Media => media(cjk),
         Kind::Member => member(),
         Kind::Metric => metric(),
         Kind::Name => name(cjk),
@@ -108,6 +109,7 @@ fn message(cjk: bool) -> Map<String, Value> {
         "forward_signature": told(), "forward_date": date(),
         // attached
         "media": boolean(), "media_type": keyword(), "media_id": keyword(), "poll": kept(), "location": kept(), "contact": kept(),
+        "game": kept(), "invoice": kept(), "dice": kept(), "story": kept(), "giveaway": kept(), "paid_media": kept(), "todo": kept(),
         "webpage": kept(), "service": open(json!({ "action": keyword() })),
         // counts
         "views": long(), "forwards": long(), "reply_count": long(),
@@ -155,6 +157,33 @@ fn link() -> Map<String, Value> {
         "host": told(),
         // where it occurred, by whom and when
         "chat_id": long(), "message_id": long(), "user_id": long(), "date": date(),
+    }))
+}
+
+fn media(cjk: bool) -> Map<String, Value> {
+    object(json!({
+        // as the messages name it
+        "media_id": keyword(),
+        // photo, avatar, video, video_note, animation, audio, voice, sticker, document
+        "type": keyword(), "mime_type": told(),
+        // as told: data, never a path
+        "file_name": told(),
+        // bytes; pixels; seconds
+        "file_size": long(), "width": long(), "height": long(), "duration": { "type": "double" },
+        // of an audio
+        "performer": text(cjk), "title": text(cjk),
+        // the emoji that it stands for, and its set
+        "sticker": open(json!({ "alt": keyword(), "set": keyword() })),
+        // what a video or a photo says beside
+        "silent": boolean(), "has_stickers": boolean(), "video_codec": keyword(), "sizes": kept(), "video_sizes": kept(),
+        // of its upload; when it was first stored
+        "date": date(), "insert_date": date(),
+        // the first hundred messages that carry it, and who sent the first
+        "sources": open(json!({ "chat_id": long(), "message_id": long() })), "user_id": long(),
+        // why metadata only, as all of its sources say
+        "restricted": keyword(),
+        // how far it is fetched, why it is not, what was fetched and where it lies
+        "state": keyword(), "state_reason": told(), "sha256": keyword(), "location": keyword(),
     }))
 }
 
@@ -207,7 +236,7 @@ pub fn place(kind: Kind) -> &'static [&'static str] {
         Kind::Message => &["chat_id", "message_id"],
         Kind::Chat => &["chat_id"],
         Kind::User => &["user_id"],
-        Kind::Link | Kind::Metric | Kind::Name | Kind::Version => &["seen.row"],
+        Kind::Link | Kind::Media | Kind::Metric | Kind::Name | Kind::Version => &["seen.row"],
     }
 }
 

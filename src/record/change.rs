@@ -25,7 +25,9 @@ pub async fn announce(conn: &mut PgConnection, kind: Kind, changes: &[Change]) -
         select s.name, $1, c.key1, c.key2, c.revision
         from sink s cross join unnest($2::bigint[], $3::bigint[], $4::bigint[]) c (key1, key2, revision)
         order by s.name, c.key1, c.key2
-        on conflict (sink, kind, key1, key2) do update set revision = greatest(outbox.revision, excluded.revision)",
+        on conflict (sink, kind, key1, key2) do update set revision = greatest(outbox.revision, excluded.revision),
+            -- a row that was erased and is told anew
+            gone = case when excluded.revision > outbox.revision then null else outbox.gone end",
     )
     .bind(kind.as_str())
     .bind(key1)

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
+use super::avatar::Shown;
 use super::entity::{Table, Told, merge_all};
 use super::name::Bearer;
 use super::outbox::Kind;
-use super::{Chat, ChatId, Error, Observation, Peer, watch};
+use super::{Chat, ChatId, Error, Observation, Peer, avatar, media, watch};
 
 const CHAT: Table = Table {
     kind: Kind::Chat,
@@ -46,7 +47,12 @@ pub async fn merge_chats(conn: &mut PgConnection, chats: &[Chat], seen: &Observa
             entry.kind = Some(chat.kind.clone());
         }
     }
-    merge_all(conn, &CHAT, told, seen).await
+    let changed = merge_all(conn, &CHAT, told, seen).await?;
+    let photos = chats.iter().filter(|chat| watched.binary_search(&chat.id.0).is_ok());
+    let photos = photos.filter_map(|chat| Some(Shown { peer: chat.id.0, photo: chat.avatar.clone()?, at: None }));
+    avatar::observe(conn, photos.collect(), seen).await?;
+    media::restricting::of_chats(conn, &changed).await?;
+    Ok(changed)
 }
 
 /// What the account that saw these chats needs to address them; `min` hashes are not kept.

@@ -16,7 +16,7 @@ pub(super) async fn erasing(conn: &mut PgConnection, chats: &[ChatId]) -> Result
     Ok(found.into_iter().map(ChatId).collect())
 }
 
-/// Removes links and versions of erased messages (id, revision) of a locked box, and tells every sink that their documents must be
+/// Removes links, versions and what files tell of erased messages (id, revision) of a locked box, and tells every sink that their documents must be
 /// gone. Reasons for which a sink refused them go too, since they may quote a text.
 pub(super) async fn remove(conn: &mut PgConnection, held: &BoxRow, messages: &[(i64, i64)]) -> Result<(), Error> {
     if messages.is_empty() {
@@ -47,6 +47,7 @@ pub(super) async fn remove(conn: &mut PgConnection, held: &BoxRow, messages: &[(
         );
         sqlx::query(AssertSqlSafe(statement)).bind(held.id.0).bind(&ids).bind(&revisions).execute(&mut *conn).await?;
     }
+    super::media::erasing::remove(conn, held, &ids).await?;
     sqlx::query("delete from dead_letter where kind = 'message' and key1 = $1 and key2 = any($2)")
         .bind(held.id.0)
         .bind(&ids)

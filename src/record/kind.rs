@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     Chat,
     Link,
+    Media,
     Member,
     Message,
     Metric,
@@ -18,14 +19,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 8] =
-        [Kind::Chat, Kind::Link, Kind::Member, Kind::Message, Kind::Metric, Kind::Name, Kind::User, Kind::Version];
+    pub const ALL: [Kind; 9] =
+        [Kind::Chat, Kind::Link, Kind::Media, Kind::Member, Kind::Message, Kind::Metric, Kind::Name, Kind::User, Kind::Version];
 
     /// The name in tables, indices and output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Kind::Chat => "chat",
             Kind::Link => "link",
+            Kind::Media => "media",
             Kind::Member => "member",
             Kind::Message => "message",
             Kind::Metric => "metric",
@@ -51,6 +53,7 @@ impl Kind {
             Kind::Member => "t.chat_id || '_' || t.user_id".to_owned(),
             Kind::Message => MESSAGE.to_owned(),
             Kind::Link => format!("{HASH} || '_' || {MESSAGE}"),
+            Kind::Media => "t.space || '_' || t.file_id".to_owned(),
             Kind::Version => format!("{MESSAGE} || '_' || {HASH}"),
             Kind::Name => format!("t.peer_id || '_' || {HASH}"),
             Kind::Metric => {
@@ -63,6 +66,7 @@ impl Kind {
         match self {
             Kind::Chat => &CHAT,
             Kind::Link => &LINK,
+            Kind::Media => &MEDIA,
             Kind::Member => &MEMBER,
             Kind::Message => &MESSAGE,
             Kind::Metric => &METRIC,
@@ -112,6 +116,9 @@ const LINK: Table = Table { name: "link", key: ("id", None), place: ("id", None)
 const METRIC: Table = Table { name: "metric", ..LINK };
 
 const VERSION: Table = Table { name: "message_version", ..LINK };
+
+/// One whose messages are all erased has no document.
+const MEDIA: Table = Table { name: "media", documented: "not t.erased", boxed: false, ..LINK };
 
 const NAME: Table = Table { name: "name", boxed: false, ..LINK };
 

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::boxes::BoxRow;
 use super::coverage::{self, Coverage, Window};
 use super::message::{self, Deletion, Written};
-use super::{AccountId, BoxId, ChatId, Error, Message, Observation, boxes, watch};
+use super::{AccountId, BoxId, ChatId, Error, Message, Observation, boxes, media, watch};
 
 /// A request for a page of history, as it was when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub async fn commit_page(
     let (held, ledger) = hold(conn, request.coverage).await?;
     let own = own(messages, ledger.chat);
     let written = message::commit(conn, &held, &own, seen).await?;
+    media::merge(conn, &held, &own, seen).await?;
     let ids: Vec<i64> = own.iter().map(|message| message.id).chain(shown.iter().copied()).collect();
     let newest = ids.iter().copied().max().unwrap_or(0);
     let visible = coverage::visible_from(conn, ledger.chat, seen.account).await?;
@@ -93,6 +94,7 @@ pub async fn commit_by_id(
     let (held, ledger) = hold(conn, request.coverage).await?;
     let own: Vec<Message> = own(messages, ledger.chat).into_iter().filter(|message| asked.contains(&message.id)).collect();
     let written = message::commit(conn, &held, &own, seen).await?;
+    media::merge(conn, &held, &own, seen).await?;
     let newest = own.iter().map(|message| message.id).max().unwrap_or(0);
     let visible = coverage::visible_from(conn, ledger.chat, seen.account).await?;
     let answered: Vec<i64> =
@@ -128,6 +130,7 @@ pub async fn commit_messages(
     let (held, ledger) = hold(conn, opened.id).await?;
     let own = own(messages, chat);
     let written = message::commit(conn, &held, &own, seen).await?;
+    media::merge(conn, &held, &own, seen).await?;
     raise_top(conn, ledger.id, own.iter().map(|message| message.id).max().unwrap_or(0), false).await?;
     Ok(written)
 }

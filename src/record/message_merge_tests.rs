@@ -26,7 +26,17 @@ fn import() -> Observation {
 
 fn says(text: &str) -> Message {
     let body = json!({"text": text}).as_object().cloned().unwrap_or_default();
-    Message { chat: CHAT, id: 7, date: Some(at(0)), edit_date: None, body, raw: None, pts: None, links: Vec::new() }
+    Message {
+        chat: CHAT,
+        id: 7,
+        date: Some(at(0)),
+        edit_date: None,
+        body,
+        raw: None,
+        pts: None,
+        links: Vec::new(),
+        media: Vec::new(),
+    }
 }
 
 fn edited(text: &str, when: i64) -> Message {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgConnection};
 
-use super::{AccountId, BoxId, ChatId, Error, Message, Observation, Via, boxes, message, watch};
+use super::{AccountId, BoxId, ChatId, Error, Message, Observation, Via, boxes, media, message, watch};
 
 /// One message that is kept raw. Its text is not told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
@@ -83,6 +83,10 @@ pub async fn commit(conn: &mut PgConnection, kept: &RawMessage, understood: &Mes
     let account = AccountId(found.account_id.unwrap_or_default());
     let seen = Observation { account, via: via.unwrap_or(Via::History), job: found.job, pts: found.order_pts };
     let written = message::commit(conn, &held, std::slice::from_ref(understood), &seen).await?;
+    let mut carrying = understood.clone();
+    // What it tells of how to address files is as old as its bytes.
+    carrying.media.iter_mut().for_each(|told| told.access_hash = None);
+    media::merge(conn, &held, &[carrying], &seen).await?;
     sqlx::query("update message set last_seen = $3 where box_id = $1 and message_id = $2")
         .bind(kept.box_id)
         .bind(kept.message_id)

@@ -68,7 +68,7 @@ pub async fn take_back(pool: &PgPool, told: &Told) -> Result<Option<Key>, Error>
             let raw = told.raw_reason.clone().map(|reason| Raw { bytes: Vec::new(), reason });
             let (date, edit_date) = (told.date, told.edit_date);
             let (id, body) = (told.message_id, body.clone());
-            let message = Message { chat, id, date, edit_date, body, raw, pts: None, links: Vec::new() };
+            let message = Message { chat, id, date, edit_date, body, raw, pts: None, links: Vec::new(), media: Vec::new() };
             ledger::commit_messages(&mut tx, chat, &[message], &seen).await?;
         }
         None if told.message_id <= ledger.top => {

@@ -10,7 +10,7 @@ use super::boxes::BoxRow;
 use super::coverage::{self, Window};
 use super::member::{self, Relation};
 use super::message::{self, Counts, Deletion, Written};
-use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, join, watch};
+use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, join, media, watch};
 
 /// So many of the newest ids may have changed where Telegram told no difference.
 pub const STALE_AFTER_JUMP: i64 = 10_000;
@@ -232,6 +232,7 @@ pub async fn commit(
     let boxes = lock(conn, account, &watched, advance).await?;
     let mut written = Written::default();
     let mut tops: BTreeMap<ChatId, i64> = BTreeMap::new();
+    let mut files = Vec::new();
     for (key, held) in &boxes {
         for (via, happened) in heard {
             let seen = Observation { account, via: *via, job: None, pts: None };
@@ -243,6 +244,7 @@ pub async fn commit(
             // The ledger's rows stand before messages in the order of locks.
             open_ledgers(conn, account, held, of_box.messages.iter().map(|message| message.chat)).await?;
             written.extend(message::commit(conn, held, &of_box.messages, &seen).await?);
+            files.extend(media::carried(held, &of_box.messages, &seen));
             written.extend(message::commit_counts(conn, held, &of_box.counts, &seen).await?);
             if !of_box.gone.is_empty() && (key.is_some() || any_watched(conn, held).await?) {
                 written.extend(message::commit_deletions(conn, held, &of_box.gone, &seen).await?);
@@ -254,6 +256,7 @@ pub async fn commit(
         let relations = happened.relations.iter().filter(|relation| watched.contains(&relation.chat)).cloned();
         member::merge(conn, &relations.collect::<Vec<_>>(), &seen).await?;
     }
+    media::merge_all(conn, files).await?;
     raise_tops(conn, account, &tops).await?;
     // Every message of the own box counts, also those of chats that nobody watches.
     let own = heard.iter().flat_map(|(_, happened)| &happened.messages).filter(|message| !message.chat.is_channel());

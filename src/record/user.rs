@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
+use super::avatar::Shown;
 use super::entity::{Table, Told, merge_all};
 use super::name::Bearer;
 use super::outbox::Kind;
-use super::{Error, Observation, Peer, User};
+use super::{Error, Observation, Peer, User, avatar};
 
 const USER: Table = Table {
     kind: Kind::User,
@@ -41,7 +42,10 @@ pub async fn merge_users(conn: &mut PgConnection, users: &[User], seen: &Observa
             entry.min = false;
         }
     }
-    merge_all(conn, &USER, told, seen).await
+    let changed = merge_all(conn, &USER, told, seen).await?;
+    let photos = users.iter().filter_map(|user| Some(Shown { peer: user.id, photo: user.avatar.clone()?, at: None }));
+    avatar::observe(conn, photos.collect(), seen).await?;
+    Ok(changed)
 }
 
 /// Those of these users that the record knows.

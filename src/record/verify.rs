@@ -87,7 +87,17 @@ mod tests {
 
     fn told(body: Value) -> Message {
         let body = body.as_object().cloned().unwrap_or_default();
-        Message { chat: ChatId(-1), id: 1, date: None, edit_date: None, body, raw: None, pts: None, links: Vec::new() }
+        Message {
+            chat: ChatId(-1),
+            id: 1,
+            date: None,
+            edit_date: None,
+            body,
+            raw: None,
+            pts: None,
+            links: Vec::new(),
+            media: Vec::new(),
+        }
     }
 
     #[test]

@@ -20,7 +20,17 @@ fn seen(via: Via, pts: Option<i32>) -> Observation {
 
 fn says(body: Value) -> Message {
     let body = body.as_object().cloned().unwrap_or_default();
-    Message { chat: CHAT, id: 7, date: Some(at(0)), edit_date: None, body, raw: None, pts: None, links: Vec::new() }
+    Message {
+        chat: CHAT,
+        id: 7,
+        date: Some(at(0)),
+        edit_date: None,
+        body,
+        raw: None,
+        pts: None,
+        links: Vec::new(),
+        media: Vec::new(),
+    }
 }
 
 fn text(text: &str) -> Message {

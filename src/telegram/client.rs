@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hearing::{Ears, Hearing};
 use super::session::{LiveSession, Phone, Relayed, SessionData};
+use super::transfer::lanes::{Lanes, Limits};
 use super::wire::{Gate, Refused, Ungated, Wire};
 use super::{Cause, Error, Result, flood};
 use crate::record::lease::DISCONNECT_DELAY;
@@ -59,11 +60,20 @@ pub struct TelegramConfig {
     pub request_timeout: Duration,
     /// How many times faster than Telegram's own pace calls are spread; see [`super::budget::pace`].
     pub pace: Option<f64>,
+    /// Connections for files beside the one for everything else.
+    pub lanes: Limits,
 }
 
 impl TelegramConfig {
     pub fn new(api_id: i32, api_hash: impl Into<String>) -> Self {
-        Self { api_id, api_hash: api_hash.into(), device: Device::default(), request_timeout: REQUEST_TIMEOUT, pace: None }
+        Self {
+            api_id,
+            api_hash: api_hash.into(),
+            device: Device::default(),
+            request_timeout: REQUEST_TIMEOUT,
+            pace: None,
+            lanes: Limits::default(),
+        }
     }
 }
 
@@ -75,6 +85,7 @@ impl fmt::Debug for TelegramConfig {
             .field("device", &self.device)
             .field("request_timeout", &self.request_timeout)
             .field("pace", &self.pace)
+            .field("lanes", &self.lanes)
             .finish()
     }
 }
@@ -110,7 +121,9 @@ struct Inner {
     /// What Telegram tells on its own.
     ears: Arc<Ears>,
     /// Short waits that all calls sleep through.
-    rests: flood::Rests,
+    rests: Arc<flood::Rests>,
+    /// Further connections, for files.
+    lanes: Lanes,
 }
 
 impl Drop for Inner {
@@ -137,15 +150,19 @@ impl Connection {
 
     /// Prepares a connection through a gate, which says of each byte whether it may leave.
     pub fn through(config: &TelegramConfig, session: SessionData, gate: Arc<dyn Gate>) -> Self {
+        let (session, wire) = (Arc::new(LiveSession::new(session)), Wire::new(gate));
+        let (closed, rests) = (CancellationToken::new(), Arc::<flood::Rests>::default());
+        let lanes = Lanes::new(config.clone(), Arc::clone(&session), Arc::clone(&wire), closed.clone(), Arc::clone(&rests));
         Self(Arc::new(Inner {
             config: config.clone(),
-            session: Arc::new(LiveSession::new(session)),
-            wire: Wire::new(gate),
+            session,
+            wire,
             pinged: AtomicU64::new(0),
             pools: Mutex::default(),
-            closed: CancellationToken::new(),
+            closed,
             ears: Arc::default(),
-            rests: flood::Rests::default(),
+            rests,
+            lanes,
         }))
     }
 
@@ -193,16 +210,7 @@ impl Connection {
             inner.session.refuse();
             self.discard(number, "the home key was refused");
         }
-        match (error, inner.wire.refused()) {
-            (Error::Transient { .. }, Some(Refused::NotOurs(why))) => Err(Error::NotOurs { method: method.to_owned(), why }),
-            (Error::Transient { method, .. }, Some(Refused::NoRoute(why))) => {
-                Err(Error::Transient { method, source: Cause::NoRoute(why) })
-            }
-            (Error::Transient { method, .. }, Some(Refused::NoProxy(why))) => {
-                Err(Error::Transient { method, source: Cause::NoProxy(why) })
-            }
-            (error, _) => Err(error),
-        }
+        Err(as_refused(error, &inner.wire))
     }
 
     /// Lets Telegram close a connection that has just opened some time after this process falls silent. grammers would wait for a minute
@@ -242,21 +250,7 @@ impl Connection {
             Some(_) => tracing::warn!("the connection's runner had ended; starting another"),
             None => {}
         }
-        let device = &inner.config.device;
-        let params = ConnectionParams {
-            device_model: device.model.clone(),
-            system_version: device.system_version.clone(),
-            app_version: device.app_version.clone(),
-            system_lang_code: device.language.clone(),
-            lang_code: device.language.clone(),
-            // To the relay, which goes on from there.
-            use_ipv6: false,
-            retry_policy: Box::new(NoRetries),
-            updates_channel_capacity: PASSED_ON,
-            ..ConnectionParams::default()
-        };
-        let relayed = Relayed { session: Arc::clone(&inner.session), wire: Arc::clone(&inner.wire) };
-        let SenderPool { runner, handle, updates } = SenderPool::with_configuration(Arc::new(relayed), inner.config.api_id, params);
+        let SenderPool { runner, handle, updates } = new_pool(&inner.config, &inner.session, &inner.wire);
         tokio::spawn(Arc::clone(&inner.ears).pass_on(updates));
         pools.started += 1;
         let number = pools.started;
@@ -292,6 +286,11 @@ impl Connection {
         self.0.ears.listen()
     }
 
+    /// The connections for files.
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.0.lanes
+    }
+
     pub(super) fn config(&self) -> &TelegramConfig {
         &self.0.config
     }
@@ -320,12 +319,42 @@ impl Connection {
             // If it is stuck, it is ended when `pool` goes.
             let _ = tokio::time::timeout(Duration::from_secs(2), &mut pool.runner).await;
         }
+        self.0.lanes.close();
         self.0.wire.close().await;
     }
 }
 
+/// A pool of grammers' that passes through the relay; its runner is still to be started.
+pub(super) fn new_pool(config: &TelegramConfig, session: &Arc<LiveSession>, wire: &Arc<Wire>) -> SenderPool {
+    let device = &config.device;
+    let params = ConnectionParams {
+        device_model: device.model.clone(),
+        system_version: device.system_version.clone(),
+        app_version: device.app_version.clone(),
+        system_lang_code: device.language.clone(),
+        lang_code: device.language.clone(),
+        // To the relay, which goes on from there.
+        use_ipv6: false,
+        retry_policy: Box::new(NoRetries),
+        updates_channel_capacity: PASSED_ON,
+        ..ConnectionParams::default()
+    };
+    let relayed = Relayed { session: Arc::clone(session), wire: Arc::clone(wire) };
+    SenderPool::with_configuration(Arc::new(relayed), config.api_id, params)
+}
+
+/// The relay knows better than grammers why a connection failed.
+pub(super) fn as_refused(error: Error, wire: &Wire) -> Error {
+    match (error, wire.refused()) {
+        (Error::Transient { method, .. }, Some(Refused::NotOurs(why))) => Error::NotOurs { method, why },
+        (Error::Transient { method, .. }, Some(Refused::NoRoute(why))) => Error::Transient { method, source: Cause::NoRoute(why) },
+        (Error::Transient { method, .. }, Some(Refused::NoProxy(why))) => Error::Transient { method, source: Cause::NoProxy(why) },
+        (error, _) => error,
+    }
+}
+
 /// Telegram's own name of a serialised call, as `messages.getHistory`.
-fn method_name(body: &[u8]) -> &'static str {
+pub(super) fn method_name(body: &[u8]) -> &'static str {
     match body.first_chunk() {
         Some(id) => tl::name_for_id(u32::from_le_bytes(*id)),
         None => "nothing",

@@ -41,6 +41,12 @@ pub enum Error {
     /// The file reference is too old: read the owning message again for a fresh one.
     #[error("the file reference in {method} has expired")]
     FileReferenceExpired { method: String },
+    /// A part of a file came damaged again and again: shorter than the file is, or other than Telegram's own hashes say.
+    #[error("the file's bytes from {offset} on came damaged {times} times: {what}")]
+    Damaged { offset: u64, times: u32, what: &'static str },
+    /// Telegram has no such file any more, or not where it was said to be.
+    #[error("Telegram does not give this file ({name} in {method})")]
+    NoFile { method: String, name: String },
     /// This account cannot see what was asked for; another one may.
     #[error("not accessible for this account ({name} in {method})")]
     Inaccessible { method: String, name: String },
@@ -167,6 +173,8 @@ impl Error {
             "PEER_FLOOD" => Self::PeerFlood { method },
 
             "FILE_REFERENCE_EXPIRED" | "FILE_REFERENCE_INVALID" | "FILE_REFERENCE_EMPTY" => Self::FileReferenceExpired { method },
+
+            "LOCATION_INVALID" | "LOCATION_NOT_AVAILABLE" | "FILE_ID_INVALID" | "PHOTO_INVALID" => Self::NoFile { method, name },
 
             "CHANNEL_PRIVATE"
             | "CHANNEL_INVALID"

@@ -191,6 +191,11 @@ impl LiveSession {
         home.is_some_and(|dc| dc.key.is_some())
     }
 
+    /// Whether a datacentre has made a key with this session.
+    pub fn has_key(&self, dc: i32) -> bool {
+        self.state().data.datacenters.get(&dc).is_some_and(|known| known.key.is_some())
+    }
+
     pub fn home_key_replaced(&self) -> bool {
         self.state().home_key_replaced
     }

@@ -195,6 +195,7 @@ async fn what_was_deleted_or_altered_in_the_index_is_repaired_whatever_it_is(poo
                 let field = match kind {
                     Kind::Link => "url",
                     Kind::Metric => "views",
+                    Kind::Media => "file_name",
                     Kind::Chat | Kind::Member | Kind::Name => "title",
                     Kind::User => "first_name",
                     Kind::Message | Kind::Version => "text",

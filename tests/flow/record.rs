@@ -46,6 +46,7 @@ pub(crate) fn says(chat: ChatId, id: i64, text: &str) -> Message {
         raw: None,
         pts: None,
         links: Vec::new(),
+        media: Vec::new(),
     }
 }
 
@@ -223,7 +224,7 @@ async fn an_unwatched_chat_leaves_no_row(pool: PgPool) {
     assert!(matches!(ledger::commit_deletions(&mut conn, Some(stranger), &[1], &seen).await, Err(Error::NotWatched(_))));
     assert_eq!(ledger::commit_deletions(&mut conn, None, &[1], &seen).await.expect("ignored"), Default::default());
     let body = json!({"title": "Strangers"}).as_object().cloned().expect("an object");
-    let told = Chat { id: stranger, kind: "channel".into(), body, access_hash: Some(1), min: false };
+    let told = Chat { id: stranger, kind: "channel".into(), body, access_hash: Some(1), min: false, avatar: None };
     assert!(chat::merge_chats(&mut conn, &[told], &seen).await.expect("ignored").is_empty());
     // Unwatched while a page was on its way.
     let request = PageRequest::new(&open(&mut conn, reader).await, 0, ALL);
@@ -307,13 +308,15 @@ async fn chats_and_users_merge_field_by_field(pool: PgPool) {
         body: object(json!({"title": "Library", "description": "old books"})),
         access_hash: Some(7),
         min: false,
+        avatar: None,
     };
     let partial = Chat { kind: "supergroup".into(), body: object(json!({"title": "Library"})), min: true, ..full.clone() };
     assert_eq!(chat::merge_chats(&mut conn, std::slice::from_ref(&full), &seen).await.expect("new"), [LIBRARY.0]);
     assert!(chat::merge_chats(&mut conn, &[partial, full], &seen).await.expect("same").is_empty());
     let row = chat::show(&mut conn, LIBRARY).await.expect("read").expect("a row");
     assert_eq!((row.kind.as_str(), row.revision), ("forum", 1));
-    let users = |name: &str| [User { id: 9, body: object(json!({"first_name": name})), access_hash: None, min: false }];
+    let users =
+        |name: &str| [User { id: 9, body: object(json!({"first_name": name})), access_hash: None, min: false, avatar: None }];
     assert_eq!(user::merge_users(&mut conn, &users("Hari"), &seen).await.expect("new"), [9]);
     assert!(user::merge_users(&mut conn, &users("Hari"), &seen).await.expect("same").is_empty());
     assert_eq!(user::merge_users(&mut conn, &users("Raych"), &seen).await.expect("changed"), [9]);
@@ -371,7 +374,7 @@ async fn concurrent_commits_wait_for_each_other_and_lose_nothing(pool: PgPool) {
                         .map(|n| (n * 7 + task) % 30)
                         .map(|id| {
                             let body = json!({"first_name": format!("{task}.{round}")}).as_object().cloned().expect("an object");
-                            User { id, body, access_hash: None, min: false }
+                            User { id, body, access_hash: None, min: false, avatar: None }
                         })
                         .collect();
                     user::merge_users(&mut tx, &users, &seen).await.expect("merged");

@@ -36,7 +36,10 @@ pub(crate) async fn fills(world: &World) -> (crate::record::Connection, AccountI
         hears(
             &mut conn,
             node,
-            &[Message { links, ..pushed(1, id, &format!("first {id}")) }, pushed(2, id, &format!("second {id}"))],
+            &[
+                Message { links, ..pushed(1, id, &format!("first {id}")) },
+                Message { media: vec![crate::media::file(7)], ..pushed(2, id, &format!("second {id}")) },
+            ],
         )
         .await;
     }
@@ -48,10 +51,22 @@ pub(crate) async fn fills(world: &World) -> (crate::record::Connection, AccountI
     let point =
         Point { message_id: 1, chat: LIBRARY, scheduled_at, views: Some(5), forwards: Some(0), reply_count: None, reactions };
     assert_eq!(metric::insert(&mut conn, &held, &[point.clone(), point], &seen).await.expect("points"), 1);
-    let chats =
-        [Chat { id: LIBRARY, kind: "channel".into(), body: body(json!({"title": "Library"})), access_hash: None, min: false }];
+    let chats = [Chat {
+        id: LIBRARY,
+        kind: "channel".into(),
+        body: body(json!({"title": "Library"})),
+        access_hash: None,
+        min: false,
+        avatar: None,
+    }];
     chat::merge_chats(&mut conn, &chats, &seen).await.expect("merged");
-    let users = [User { id: 9, body: body(json!({"first_name": "Hari", "username": "hari"})), access_hash: None, min: false }];
+    let users = [User {
+        id: 9,
+        body: body(json!({"first_name": "Hari", "username": "hari"})),
+        access_hash: None,
+        min: false,
+        avatar: None,
+    }];
     user::merge_users(&mut conn, &users, &seen).await.expect("merged");
     let when = When::Dated { date: DateTime::from_timestamp(1_700_000_000, 0).expect("a time"), message: Some(1) };
     let relation = Relation { chat: LIBRARY, user: 9, said: Said::Came { by: Some(5) }, when };
@@ -76,7 +91,18 @@ async fn every_kind_has_its_documents(pool: PgPool) {
         assert!(dead.is_empty(), "{dead:?}");
         let all = all(&world).await;
         let counts: Vec<(&str, usize)> = all.iter().map(|(kind, documents)| (*kind, documents.len())).collect();
-        assert_eq!(counts, [("chat", 1), ("link", 6), ("member", 1), ("message", 3), ("metric", 1), ("name", 2), ("user", 1), ("version", 3)]);
+        let wanted = [
+            ("chat", 1),
+            ("link", 6),
+            ("media", 1),
+            ("member", 1),
+            ("message", 3),
+            ("metric", 1),
+            ("name", 2),
+            ("user", 1),
+            ("version", 3),
+        ];
+        assert_eq!(counts, wanted);
         let hash = async |conn: &mut PgConnection, table: &str| -> String {
             let statement = format!("select encode(hash, 'hex') from {table} order by id limit 1");
             sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(conn).await.expect("a hash")
@@ -135,7 +161,7 @@ async fn every_kind_is_audited_repaired_and_rebuilt(pool: PgPool) {
         assert!(world.index.client().put(&world.path(Kind::Version, "/_doc/1_2_3"), &extra).await.expect("extra").is_ok());
         let report = world.audit(true, false).await;
         let missing: Vec<u64> = report.kinds.iter().map(|kind| kind.missing).collect();
-        assert_eq!((missing, report.differences()), (vec![1; 8], 10), "{report:?}");
+        assert_eq!((missing, report.differences()), (vec![1; 9], 11), "{report:?}");
         let report = world.audit(true, true).await;
         assert_eq!((report.repaired(), report.holds_after_repair), (10, Some(true)));
 

@@ -16,6 +16,8 @@ pub struct CallCounts {
     pub floods: BTreeMap<String, u64>,
     /// Calls that this server does not know, per method.
     pub unknown: BTreeMap<String, u64>,
+    /// Bytes of files that were given, per account.
+    pub file_bytes: BTreeMap<String, u64>,
 }
 
 /// How often each message was told by a history: by chat and the world's id.
@@ -58,6 +60,10 @@ impl Calls {
 
     pub(crate) fn flooded(&self, method: &str) {
         add(&mut self.lock().floods, method);
+    }
+
+    pub(crate) fn gave(&self, account: &str, bytes: u64) {
+        *self.lock().file_bytes.entry(account.to_owned()).or_default() += bytes;
     }
 
     pub(crate) fn unknown(&self, method: &str) {

@@ -50,12 +50,16 @@ fn kind(body: &mut Map<String, Value>, told: &mut Object, left_out: &mut LeftOut
         body.insert("poll".into(), self::poll(poll, left_out));
         return Some("poll");
     }
-    let named = [("game_title", "game"), ("invoice_information", "invoice"), ("dice_emoji", "dice")];
-    if let Some((_, kind)) = named.iter().find(|(name, _)| told.has(&[name])) {
-        return Some(kind);
-    }
-    let unsupported = ["todo_list", "giveaway_information", "giveaway_results", "paid_stars_amount"];
-    told.has(&unsupported).then_some("unsupported")
+    let named = [
+        ("game_title", "game"),
+        ("invoice_information", "invoice"),
+        ("dice_emoji", "dice"),
+        ("todo_list", "todo"),
+        ("giveaway_information", "giveaway"),
+        ("giveaway_results", "giveaway_results"),
+        ("paid_stars_amount", "paid_media"),
+    ];
+    named.iter().find(|(name, _)| told.has(&[name])).map(|(_, kind)| *kind)
 }
 
 fn place(body: &mut Map<String, Value>, told: &mut Object) {

@@ -45,7 +45,17 @@ pub(super) fn message(head: &Head, owner: Option<i64>, told: Object, left_out: &
     }
     told.count_rest("", left_out);
     let links = link::of_body(&one.body);
-    let message = Message { chat: head.chat, id, date: Some(date), edit_date, body: one.body, raw: None, pts: None, links };
+    let message = Message {
+        chat: head.chat,
+        id,
+        date: Some(date),
+        edit_date,
+        body: one.body,
+        raw: None,
+        pts: None,
+        links,
+        media: Vec::new(),
+    };
     Some(Told { message, users: one.users })
 }
 
@@ -157,7 +167,7 @@ impl One {
     fn meet(&mut self, id: i64, name: Option<String>) {
         if let Some(name) = name {
             let body = [("first_name".to_owned(), Value::from(name))].into_iter().collect();
-            self.users.push(User { id, body, access_hash: None, min: true });
+            self.users.push(User { id, body, access_hash: None, min: true, avatar: None });
         }
     }
 }

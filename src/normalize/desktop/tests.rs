@@ -150,7 +150,7 @@ fn a_message_has_its_parts_and_what_has_no_place_is_named() {
     {"from_user_id":9,"location":{"address":"Way 1","lat":1.5,"lon":2.5,"title":"Pier"},"media":true,"media_type":"location"}
     {"contact":{"first_name":"Bo","last_name":""},"from_user_id":9,"media":true,"media_type":"contact"}
     {"from_user_id":9,"media":true,"media_type":"poll","poll":{"answers":[{"text":"Yes","voters":2}],"closed":true,"question":"Q?","total_voters":2}}
-    {"from_user_id":9,"media":true,"media_type":"unsupported"}
+    {"from_user_id":9,"media":true,"media_type":"giveaway"}
     {"media":false,"text":"nobody"}
     1 × contact_information.phone_number
     2 × file

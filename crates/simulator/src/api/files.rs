@@ -26,6 +26,7 @@ impl Caller<'_> {
         let head = if offset == 0 { kind(&bytes) } else { kind(&content.part(0, 16).unwrap_or_default()) };
         let bytes = self.datacentre.files.served(id, bytes);
         self.datacentre.conduct.served(&self.account.name, Limit::Files, bytes.len() as u64);
+        self.datacentre.calls.gave(&self.account.name, bytes.len() as u64);
         Ok(tl::types::upload::File { r#type: head, mtime: clock::unix_now(), bytes }.into())
     }
 

@@ -20,7 +20,7 @@ pub struct Content {
     pub from_user_id: Option<i64>,
     pub reply_to_message_id: Option<i32>,
     /// photo, video, animation, video_note, voice, audio, sticker, document, poll, location, contact, webpage, game, invoice, dice,
-    /// story or unsupported.
+    /// story, giveaway, giveaway_results, paid_media, todo, video_stream or unsupported.
     pub media_type: Option<Media>,
     /// The action of a service message: Telegram's constructor without `messageAction`, in snake case.
     pub service: Option<String>,
@@ -46,6 +46,11 @@ pub enum Media {
     Invoice,
     Dice,
     Story,
+    Giveaway,
+    GiveawayResults,
+    PaidMedia,
+    Todo,
+    VideoStream,
     Unsupported,
 }
 
@@ -181,9 +186,12 @@ impl Media {
             M::Poll(_) => Media::Poll,
             M::Dice(_) => Media::Dice,
             M::Story(_) => Media::Story,
-            M::Unsupported | M::Giveaway(_) | M::GiveawayResults(_) | M::PaidMedia(_) | M::ToDo(_) | M::VideoStream(_) => {
-                Media::Unsupported
-            }
+            M::Giveaway(_) => Media::Giveaway,
+            M::GiveawayResults(_) => Media::GiveawayResults,
+            M::PaidMedia(_) => Media::PaidMedia,
+            M::ToDo(_) => Media::Todo,
+            M::VideoStream(_) => Media::VideoStream,
+            M::Unsupported => Media::Unsupported,
         })
     }
 

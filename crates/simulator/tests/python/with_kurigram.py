@@ -10,8 +10,13 @@ from pyrogram import Client, errors, utils
 from pyrogram.connection import Connection
 from pyrogram.crypto.rsa import PublicKey, server_public_keys
 
-MEDIA = {"web_page": "webpage", "venue": "location", "live_photo": "photo"}
-UNSUPPORTED = ("unsupported", "giveaway", "giveaway_winners", "paid_media", "checklist")
+MEDIA = {
+    "web_page": "webpage",
+    "venue": "location",
+    "live_photo": "photo",
+    "giveaway_winners": "giveaway_results",
+    "checklist": "todo",
+}
 
 
 def content(message):
@@ -26,7 +31,7 @@ def content(message):
         "text": "" if service else str(message.text or message.caption or ""),
         "from_user_id": message.from_user.id if message.from_user else None,
         "reply_to_message_id": message.reply_to_message_id,
-        "media_type": "unsupported" if kind in UNSUPPORTED else MEDIA.get(kind, kind),
+        "media_type": MEDIA.get(kind, kind),
         "service": service,
     }
 

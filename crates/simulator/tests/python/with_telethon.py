@@ -30,6 +30,10 @@ MEDIA = {
     tl.MessageMediaPoll: "poll",
     tl.MessageMediaDice: "dice",
     tl.MessageMediaStory: "story",
+    tl.MessageMediaGiveaway: "giveaway",
+    tl.MessageMediaGiveawayResults: "giveaway_results",
+    tl.MessageMediaPaidMedia: "paid_media",
+    tl.MessageMediaToDo: "todo",
 }
 
 

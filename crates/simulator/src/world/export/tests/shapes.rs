@@ -92,10 +92,10 @@ fn every_kind_of_media_is_told() {
         M::Invoice,
         M::Invoice,
         M::Poll,
-        M::Unsupported,
-        M::Unsupported,
-        M::Unsupported,
-        M::Unsupported,
+        M::Todo,
+        M::Giveaway,
+        M::GiveawayResults,
+        M::PaidMedia,
         M::Dice,
     ];
     assert_eq!(kinds, wanted);
