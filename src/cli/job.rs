@@ -8,7 +8,7 @@ use telekeep_queue as queue;
 use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
-    jobs::{Job, chat_refresh::ChatRefresh, count_sample::CountSample, history_fetch::HistoryFetch},
+    jobs::{Job, chat_refresh::ChatRefresh, count_sample::CountSample, file_download::FileDownload, history_fetch::HistoryFetch},
     record,
 };
 
@@ -70,6 +70,8 @@ pub enum Enqueue {
     HistoryFetch(HistoryFetch),
     /// Take the counts that are due of a channel's messages
     CountSample(CountSample),
+    /// Fetch one file, whatever the rules say
+    FileDownload(FileDownload),
 }
 
 /// Jobs by id, or by what they have in common.
@@ -132,6 +134,7 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                     Enqueue::ChatRefresh(j) => j.chat,
                     Enqueue::HistoryFetch(j) => j.chat,
                     Enqueue::CountSample(j) => j.chat,
+                    Enqueue::FileDownload(j) => return super::file::enqueue(&pool, j.media).await,
                 };
                 let Some(watch) = record::watch::show(&mut conn, chat).await? else {
                     return Err(record::Error::NotWatched(chat).into());
@@ -141,6 +144,7 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                     Enqueue::ChatRefresh(j) => j.enqueueable(reader)?,
                     Enqueue::HistoryFetch(j) => j.enqueueable(reader)?,
                     Enqueue::CountSample(j) => j.enqueueable(reader)?,
+                    Enqueue::FileDownload(j) => j.enqueueable(reader)?,
                 };
                 (chat, new)
             };

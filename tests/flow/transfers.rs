@@ -197,8 +197,8 @@ async fn expired_references_are_renewed_once_each_and_no_part_is_lost() {
         assert_eq!(kept.sha256(), depot.truth());
         assert_eq!(depot.given() - given, SIZE, "what had come was kept meanwhile");
         let renewed = depot.renewed.load(Ordering::SeqCst) - before;
-        // 21 parts and 21 hashes are asked for; each tenth of these finds its reference expired.
-        assert!((4..=5).contains(&renewed), "{renewed}");
+        // 21 parts are asked for, and some 11 to 21 times hashes; each tenth of these finds its reference expired.
+        assert!((3..=5).contains(&renewed), "{renewed}");
     }
 }
 
