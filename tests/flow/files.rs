@@ -28,9 +28,10 @@ struct Depot {
     environment: Vec<(&'static str, String)>,
 }
 
+/// A channel with so many files; its first message tells that it was made.
 fn documents(count: i32, bytes: u64) -> World {
     let media = MediaMix { documents: 1.0, document_bytes: Some([bytes, bytes]), ..MediaMix::none() };
-    World::generated(7, [GeneratedChat::new(ChatKind::Channel, "Depot", count).named("depot").media(media)])
+    World::generated(7, [GeneratedChat::new(ChatKind::Channel, "Depot", count + 1).named("depot").media(media)])
 }
 
 impl Depot {
@@ -51,7 +52,7 @@ impl Depot {
     }
 
     fn configures(&self, configuration: &str) {
-        let text = format!("[worker]\nlease_seconds = 3\n{configuration}");
+        let text = format!("[worker]\nlease_seconds = 3\n[reconcile]\nevery_seconds = 1\n{configuration}");
         std::fs::write(self.telekeep.path("telekeep.toml"), text).unwrap();
     }
 
@@ -361,7 +362,7 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
     assert_eq!(is_sound_in(&depot.store()), BTreeSet::from([sha256(&same), sha256(&other)]));
     assert_eq!(by_id(&stored), depot.truth());
     let shown = depot.does(&["file", "show", stored[0]["media_id"].as_str().unwrap()]);
-    assert!(shown.contains("stored at  sha256/") && shown.contains("by rule"), "{shown}");
+    assert!(shown.contains("stored at  sha256/") && shown.contains("rule       "), "{shown}");
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
