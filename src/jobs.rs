@@ -38,7 +38,8 @@ use file_download::FileDownload;
 use history_fetch::HistoryFetch;
 
 /// Every job kind; permanent strings.
-pub const KINDS: &[&str] = &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND, FileDownload::KIND];
+pub const KINDS: &[&str] =
+    &[ChatRefresh::KIND, HistoryFetch::KIND, CountSample::KIND, ChatJoin::KIND, ChatLeave::KIND, FileDownload::KIND];
 
 /// One kind of job: its payload, and what is done with it. May run twice.
 pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {

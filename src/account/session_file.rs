@@ -93,9 +93,7 @@ impl SessionFile {
         let mut fields =
             serde_json::json!({ "dc": dc, "address": address.ip(), "port": address.port(), "key": key, "user_id": user_id });
         if !elsewhere.is_empty() {
-            let other = |(dc, (address, key)): (&i32, &(SocketAddr, AuthKey))| {
-                serde_json::json!({ "dc": dc, "address": address.ip(), "port": address.port(), "key": key })
-            };
+            let other = |(dc, (address, key)): (&i32, &(SocketAddr, AuthKey))| serde_json::json!({ "dc": dc, "address": address.ip(), "port": address.port(), "key": key });
             fields["elsewhere"] = elsewhere.iter().map(other).collect();
         }
         format!("{fields:#}")

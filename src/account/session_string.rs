@@ -158,7 +158,13 @@ pub fn write(session: &SessionData, format: Format, address: SocketAddr, api_id:
     let dc = u8::try_from(session.home_dc).ok()?;
     match format {
         Format::File => {
-            let file = SessionFile { dc: session.home_dc, address, key: key.clone(), user_id: session.user_id, elsewhere: Default::default() };
+            let file = SessionFile {
+                dc: session.home_dc,
+                address,
+                key: key.clone(),
+                user_id: session.user_id,
+                elsewhere: Default::default(),
+            };
             Some(file.to_json())
         }
         Format::Telethon => {

@@ -126,7 +126,8 @@ async fn list(pool: &PgPool, list: List) -> anyhow::Result<()> {
         ]
     });
     output::table(&["file", "id", "type", "size", "state", "progress", "rate", "left", "reason"], rows, "no files");
-    let rows = totals.into_iter().map(|total| vec![total.state, total.files.to_string(), bytes(total.bytes), bytes(total.position)]);
+    let rows =
+        totals.into_iter().map(|total| vec![total.state, total.files.to_string(), bytes(total.bytes), bytes(total.position)]);
     output::table(&["state", "files", "bytes", "of them here"], rows, "no files are known");
     if undecided > 0 {
         output::line(&format!("{undecided} entries wait for the rules; `telekeep run` looks at them"));
@@ -179,7 +180,11 @@ async fn want(pool: &PgPool, want: Want) -> anyhow::Result<()> {
     }
     let changed = deciding::want(&mut tx, &files).await?;
     tx.commit().await?;
-    output::line(&format!("{} of {} files are wanted now; `telekeep file list --watch` shows how far they are", changed.len(), files.len()));
+    output::line(&format!(
+        "{} of {} files are wanted now; `telekeep file list --watch` shows how far they are",
+        changed.len(),
+        files.len()
+    ));
     Ok(())
 }
 
@@ -235,7 +240,8 @@ async fn test(pool: &PgPool, config: &Config, chat: Option<ChatId>, json: bool) 
         return output::json(&serde_json::json!({ "rules": rules, "chats": chats, "fetched": all }));
     }
     let row = |count: &Count| vec![count.files.to_string(), HumanBytes(count.bytes).to_string(), count.unsized_files.to_string()];
-    let rows = by_rule.iter().map(|((what, rule, kind), count)| [vec![what.clone(), rule.clone(), kind.clone()], row(count)].concat());
+    let rows =
+        by_rule.iter().map(|((what, rule, kind), count)| [vec![what.clone(), rule.clone(), kind.clone()], row(count)].concat());
     output::table(&["would", "rule", "type", "files", "bytes", "of unknown size"], rows, "no files are known");
     let rows = by_chat.iter().map(|(chat, count)| [vec![chat.to_string()], row(count)].concat());
     output::table(&["chat", "files to fetch", "bytes", "of unknown size"], rows, "nothing would be fetched");

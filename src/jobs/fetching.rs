@@ -144,12 +144,7 @@ impl Work<'_> {
             if tail.is_empty() {
                 break;
             }
-            let file = File {
-                location: self.from.location.clone(),
-                dc: self.from.dc,
-                size: begun.size,
-                from: staged.position(),
-            };
+            let file = File { location: self.from.location.clone(), dc: self.from.dc, size: begun.size, from: staged.position() };
             let good = self.from.connection.prove(&file, self, &tail).await?;
             let all = good == tail.len() as u64;
             tail.truncate(usize::try_from(good).unwrap_or(0));
@@ -162,10 +157,7 @@ impl Work<'_> {
     }
 
     /// A transaction of this job and its account; it is told what came since the last one.
-    async fn fenced<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut sqlx::PgConnection, Cost) -> Result<T, JobError>,
-    ) -> Result<T, JobError> {
+    async fn fenced<T>(&self, work: impl AsyncFnOnce(&mut sqlx::PgConnection, Cost) -> Result<T, JobError>) -> Result<T, JobError> {
         let mut noted = self.noted.lock().await;
         let now = Cost {
             fetched: self.counts.fetched(),

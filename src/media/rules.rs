@@ -7,8 +7,7 @@ use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 /// The types that a rule may name.
-pub const TYPES: &[&str] =
-    &["photo", "avatar", "video", "video_note", "animation", "audio", "voice", "sticker", "document"];
+pub const TYPES: &[&str] = &["photo", "avatar", "video", "video_note", "animation", "audio", "voice", "sticker", "document"];
 
 /// One rule, as it stands in the configuration. What it does not say it does not ask for.
 #[derive(Debug, Clone, Deserialize)]
@@ -269,7 +268,11 @@ mod tests {
     #[test]
     fn what_a_rule_cannot_mean_is_told() {
         let with = |line: &str| wrong(&format!("[[rule]]\nname = 'all'\nfetch = true\n{line}"));
-        assert!(with("types = ['gif']").contains("there is no type \"gif\"; there are photo, avatar"), "{}", with("types = ['gif']"));
+        assert!(
+            with("types = ['gif']").contains("there is no type \"gif\"; there are photo, avatar"),
+            "{}",
+            with("types = ['gif']")
+        );
         assert!(with("max_age = 'old'").contains("\"old\" is no age"), "{}", with("max_age = 'old'"));
         assert!(with("max_age = ''").contains("is no age"));
         assert!(with("mime = ['image/[']").contains("image/["));

@@ -149,7 +149,10 @@ impl Staged {
     }
 
     /// Work on the file, on a thread that may wait for the disk. After a failure the object is of no use any more; the file is.
-    async fn with<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Open) -> io::Result<T> + Send + 'static) -> Result<T, StoreError> {
+    async fn with<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Open) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let gone = || StoreError::local(&self.path, io::Error::other("the file was let go after an error"));
         let mut open = self.open.take().ok_or_else(gone)?;
         let (open, done) = blocking(&self.path, move || {

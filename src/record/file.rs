@@ -26,8 +26,7 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 6] =
-        [Self::Wanted, Self::Fetching, Self::Held, Self::Skipped, Self::Unavailable, Self::Stored];
+    pub const ALL: [State; 6] = [Self::Wanted, Self::Fetching, Self::Held, Self::Skipped, Self::Unavailable, Self::Stored];
 
     /// The name in the record and in the index.
     pub fn as_str(self) -> &'static str {
@@ -123,7 +122,12 @@ pub async fn known_to_stopped(conn: &mut PgConnection, file: MediaId) -> Result<
 }
 
 /// Messages of watched chats that carry a file and that this account may see, newest first.
-pub async fn sources_for(conn: &mut PgConnection, file: MediaId, account: AccountId, limit: i64) -> Result<Vec<(ChatId, i64)>, Error> {
+pub async fn sources_for(
+    conn: &mut PgConnection,
+    file: MediaId,
+    account: AccountId,
+    limit: i64,
+) -> Result<Vec<(ChatId, i64)>, Error> {
     let rows: Vec<(i64, i64)> = sqlx::query_as(
         "select s.chat_id, s.message_id
            from media_source s

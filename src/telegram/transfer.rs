@@ -189,21 +189,25 @@ impl Connection {
             drop(ready);
         };
         let delivering = async {
-            let mut reached = Reached { offset: file.from, whole: file.size == Some(file.from) };
-            while let Some(part) = waiting.recv().await {
-                let Part { from, bytes, last } = part?;
-                if reached.whole {
-                    break;
+            let reached = async {
+                let mut reached = Reached { offset: file.from, whole: file.size == Some(file.from) };
+                while let Some(part) = waiting.recv().await
+                    && !reached.whole
+                {
+                    let Part { from, bytes, last } = part?;
+                    let to = from + bytes.len() as u64;
+                    if !bytes.is_empty() {
+                        sink.write(from, bytes).await?;
+                    }
+                    parts.hashes.forget(from, to);
+                    reached = Reached { offset: to, whole: last };
                 }
-                let to = from + bytes.len() as u64;
-                if !bytes.is_empty() {
-                    sink.write(from, bytes).await?;
-                }
-                parts.hashes.forget(from, to);
-                reached = Reached { offset: to, whole: last };
+                Ok(reached)
             }
+            .await;
+            // Who fetches must not wait for who has ended.
             waiting.close();
-            Ok(reached)
+            reached
         };
         let ((), reached) = tokio::join!(fetching, delivering);
         reached
@@ -224,7 +228,9 @@ impl Connection {
             parts.learn(good, end).await?;
             // Pieces are judged one by one, so that what comes before a wrong one counts.
             let Some(piece) = parts.hashes.piece(good) else { return Ok(good - file.from) };
-            let Some(piece) = usize::try_from(piece).ok().and_then(|length| rest.get(..length)) else { return Ok(good - file.from) };
+            let Some(piece) = usize::try_from(piece).ok().and_then(|length| rest.get(..length)) else {
+                return Ok(good - file.from);
+            };
             if parts.hashes.judge(good, piece) != Verdict::Right {
                 return Ok(good - file.from);
             }
@@ -280,7 +286,10 @@ impl Connection {
         let import = tl::functions::auth::ImportAuthorization { id: exported.id, bytes: exported.bytes };
         match slot.call(there, "auth.importAuthorization", &import.to_bytes()).await {
             Ok(_) => {
-                tracing::info!(telegram.dc = dc, "the account's authorisation was brought to another datacentre, where its files lie");
+                tracing::info!(
+                    telegram.dc = dc,
+                    "the account's authorisation was brought to another datacentre, where its files lie"
+                );
                 Ok(())
             }
             // Only at home does this say anything of the account.

@@ -144,17 +144,6 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     all
 }
 
-/// Each object of a store is at the place that its content says.
-fn is_sound(store: &Path) -> BTreeSet<String> {
-    let mut contents = BTreeSet::new();
-    for (path, bytes) in tree(store) {
-        let hash = sha256(&bytes);
-        assert_eq!(path, format!("sha256/{}/{}/{hash}", &hash[..2], &hash[2..4]));
-        contents.insert(hash);
-    }
-    contents
-}
-
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_datacentre(pool: PgPool) {
     const SIZE: u64 = 300 * MIB;
@@ -179,7 +168,7 @@ async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_data
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         worker.kill();
-        assert!(is_sound(&depot.store().join("sha256")).is_empty(), "nothing is visible before it is whole");
+        assert!(tree(&depot.store().join("sha256")).is_empty(), "nothing is visible before it is whole");
     }
     let _worker = depot.works();
     let files = depot.until(1, &["stored"]).await;
@@ -189,14 +178,17 @@ async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_data
     assert!(given as f64 <= 1.05 * SIZE as f64, "{given} bytes of {SIZE} were fetched");
     let calls = |method: &str| depot.simulator.calls(method);
     let (read, asked) = (calls("channels.getMessages"), calls("upload.getFile") + calls("upload.getFileHashes"));
-    assert!(read > 20 && read <= asked / 10, "{read} messages were read again in {asked} calls, of which each tenth found its reference expired");
+    assert!(
+        read > 20 && read <= asked / 10,
+        "{read} messages were read again in {asked} calls, of which each tenth found its reference expired"
+    );
     assert_eq!(calls("auth.exportAuthorization"), 1, "once for the account and datacentre, over all processes");
     println!("{given} bytes fetched of {SIZE}, {read} references renewed");
 }
 
-/// The contents of a store whose staging is empty.
+/// The contents of a store in whose staging nothing is left.
 fn is_sound_in(store: &Path) -> BTreeSet<String> {
-    assert!(tree(&store.join("staging")).is_empty(), "nothing is left on its way");
+    assert!(tree(&store.join("staging")).values().all(Vec::is_empty), "nothing is left on its way");
     let hash = |path: &String| path.rsplit('/').next().unwrap().to_owned();
     let contents = tree(&store.join("sha256"));
     for (path, bytes) in &contents {
@@ -252,7 +244,11 @@ async fn a_full_disk_holds_the_file_and_its_job_goes_on_when_there_is_room(pool:
     drop(worker);
     assert_eq!(by_id(&files), depot.truth());
     assert_eq!(is_sound_in(&depot.store()), depot.truth().into_values().collect());
-    assert!(depot.given() - given <= 9 * MIB, "what was there was not fetched again: {} bytes after {given}", depot.given() - given);
+    assert!(
+        depot.given() - given <= 9 * MIB,
+        "what was there was not fetched again: {} bytes after {given}",
+        depot.given() - given
+    );
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
@@ -290,9 +286,36 @@ fn export(folder: &Path, files: &[(String, &str, Vec<u8>)]) {
 
 fn hostile_names() -> Vec<String> {
     let base = [
-        "../../../../tmp/telekeep-was-here", "/tmp/telekeep-was-here", "..", ".", "", " ", "/", "\\", "..\\..\\windows", "C:\\boot.ini",
-        "con", "NUL", "aux.txt", "LPT1", "a\u{0}b", "\u{202e}gpj.exe", "\u{200f}name", "~/.ssh/authorized_keys", "$(touch x)", "`touch x`",
-        "-rf", "a\nb", "a\r\nb", "%2e%2e%2fescape", "file:///etc/passwd", "staging/../../x", "sha256/aa/bb/x", ".part", "media-1.part", "\u{7f}",
+        "../../../../tmp/telekeep-was-here",
+        "/tmp/telekeep-was-here",
+        "..",
+        ".",
+        "",
+        " ",
+        "/",
+        "\\",
+        "..\\..\\windows",
+        "C:\\boot.ini",
+        "con",
+        "NUL",
+        "aux.txt",
+        "LPT1",
+        "a\u{0}b",
+        "\u{202e}gpj.exe",
+        "\u{200f}name",
+        "~/.ssh/authorized_keys",
+        "$(touch x)",
+        "`touch x`",
+        "-rf",
+        "a\nb",
+        "a\r\nb",
+        "%2e%2e%2fescape",
+        "file:///etc/passwd",
+        "staging/../../x",
+        "sha256/aa/bb/x",
+        ".part",
+        "media-1.part",
+        "\u{7f}",
     ];
     let mut names: Vec<String> = base.iter().map(|name| (*name).to_owned()).collect();
     names.push("x".repeat(300));
@@ -309,8 +332,12 @@ fn hostile_names() -> Vec<String> {
 async fn two_hundred_hostile_names_write_nothing_outside_the_store(pool: PgPool) {
     let names = hostile_names();
     let paths: Vec<String> = (0..names.len()).map(|at| format!("files/{at}.bin")).collect();
-    let files: Vec<_> =
-        names.iter().zip(&paths).enumerate().map(|(at, (name, path))| (name.clone(), path.as_str(), format!("content {at}").into_bytes())).collect();
+    let files: Vec<_> = names
+        .iter()
+        .zip(&paths)
+        .enumerate()
+        .map(|(at, (name, path))| (name.clone(), path.as_str(), format!("content {at}").into_bytes()))
+        .collect();
     let source = tempfile::tempdir().unwrap();
     export(source.path(), &files);
     let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
@@ -343,8 +370,7 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
     let source = tempfile::tempdir().unwrap();
     export(source.path(), &files);
     let large = "[[files.rule]]\nname = 'large'\nfetch = true\nmin_bytes = 250000\n";
-    let depot =
-        Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{large}")).await;
+    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{large}")).await;
     depot.collects();
     let dry: Value = serde_json::from_str(&depot.does(&["file", "rules", "test", "--json"])).unwrap();
     assert_eq!(dry["fetched"], json!({"files": 2, "bytes": 600_000, "unsized_files": 0}), "{dry}");
@@ -432,13 +458,15 @@ async fn s3_keeps_files_as_a_folder_does_and_its_absence_holds_them(pool: PgPool
     let bucket = tempfile::tempdir().unwrap();
     let (address, serving) = s3(bucket.path()).await;
     let set = |name: &'static str, value: &str| (name, value.to_owned());
-    let environment = |secret: &str| vec![
-        set("AWS_ENDPOINT_URL", &address),
-        set("AWS_ALLOW_HTTP", "true"),
-        set("AWS_REGION", "us-east-1"),
-        set("AWS_ACCESS_KEY_ID", "key"),
-        set("AWS_SECRET_ACCESS_KEY", secret),
-    ];
+    let environment = |secret: &str| {
+        vec![
+            set("AWS_ENDPOINT_URL", &address),
+            set("AWS_ALLOW_HTTP", "true"),
+            set("AWS_REGION", "us-east-1"),
+            set("AWS_ACCESS_KEY_ID", "key"),
+            set("AWS_SECRET_ACCESS_KEY", secret),
+        ]
+    };
     let configuration = format!("[files]\nstore = 's3://files/kept'\nstaging = 'on-its-way'\n{ALL}");
     // Above one piece of an upload, and below.
     let world = || {

@@ -54,7 +54,9 @@ pub async fn rules_are(conn: &mut PgConnection, digest: &str) -> Result<bool, Er
     if changed.rows_affected() == 0 {
         return Ok(false);
     }
-    sqlx::query("insert into file_undecided (media) select id from media where state <> 'stored' order by id").execute(conn).await?;
+    sqlx::query("insert into file_undecided (media) select id from media where state <> 'stored' order by id")
+        .execute(conn)
+        .await?;
     Ok(true)
 }
 
@@ -110,7 +112,8 @@ async fn facts(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Candidate>, E
     Ok(rows.iter().map(candidate).collect::<Result<_, sqlx::Error>>()?)
 }
 
-const FACTS: &str = "select m.id, m.type, m.mime_type, m.size, m.restricted, m.state, coalesce(f.by_operator, false) as by_operator,
+const FACTS: &str =
+    "select m.id, m.type, m.mime_type, m.size, m.restricted, m.state, coalesce(f.by_operator, false) as by_operator,
         extract(epoch from now() - coalesce(m.date, m.first_seen))::float8 as age, s.chats, s.tags
    from media m
    left join file f on f.media = m.id
@@ -132,12 +135,7 @@ fn candidate(row: &sqlx::postgres::PgRow) -> Result<Candidate, sqlx::Error> {
         restricted: row.try_get("restricted")?,
     };
     let watched = !facts.chats.is_empty() || facts.kind == "avatar";
-    Ok(Candidate {
-        media: MediaId(row.try_get("id")?),
-        watched,
-        by_operator: row.try_get("by_operator")?,
-        facts,
-    })
+    Ok(Candidate { media: MediaId(row.try_get("id")?), watched, by_operator: row.try_get("by_operator")?, facts })
 }
 
 /// The next files after a number, for a dry run: all, or those of one chat.

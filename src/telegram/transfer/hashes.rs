@@ -19,7 +19,9 @@ pub(super) enum Verdict {
     Right,
     Wrong,
     /// From here on no hash is known.
-    Unknown { from: u64 },
+    Unknown {
+        from: u64,
+    },
 }
 
 impl Hashes {

@@ -10,10 +10,22 @@ use crate::telegram::InputChat;
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// One size of a photo, by its letter (<https://core.telegram.org/api/files#image-thumbnail-types>).
-    Photo { id: i64, access_hash: i64, file_reference: Vec<u8>, size: String },
-    Document { id: i64, access_hash: i64, file_reference: Vec<u8> },
+    Photo {
+        id: i64,
+        access_hash: i64,
+        file_reference: Vec<u8>,
+        size: String,
+    },
+    Document {
+        id: i64,
+        access_hash: i64,
+        file_reference: Vec<u8>,
+    },
     /// The current picture of a chat or user, large. It needs no reference.
-    Portrait { of: InputChat, photo_id: i64 },
+    Portrait {
+        of: InputChat,
+        photo_id: i64,
+    },
 }
 
 impl Location {
