@@ -76,14 +76,7 @@ fn channel(it: &tl::types::Channel) -> Chat {
     if it.min {
         silence(&mut body);
     }
-    Chat {
-        id: ChatId::channel(it.id),
-        kind: kind.into(),
-        body,
-        access_hash: it.access_hash,
-        min: it.min,
-        avatar: avatar(&it.photo),
-    }
+    Chat { id: ChatId::channel(it.id), kind: kind.into(), body, access_hash: it.access_hash, min: it.min, avatar: avatar(&it.photo) }
 }
 
 fn photo(photo: &ChatPhoto) -> Option<String> {

@@ -6,8 +6,7 @@ use super::date;
 use crate::record::media::{MediaType, Space, Told};
 use crate::telegram::tl;
 use tl::enums::{
-    Document, DocumentAttribute, InputStickerSet, MessageExtendedMedia, MessageMedia, Photo, PhotoSize, StoryItem, VideoSize,
-    WebPage,
+    Document, DocumentAttribute, InputStickerSet, MessageExtendedMedia, MessageMedia, Photo, PhotoSize, StoryItem, VideoSize, WebPage,
 };
 
 /// What Telegram makes of every photo.

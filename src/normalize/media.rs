@@ -172,7 +172,9 @@ fn poll(poll: &tl::enums::Poll, results: &tl::enums::PollResults) -> Value {
 fn todo(it: &tl::types::MessageMediaToDo) -> Value {
     use tl::enums::{TodoCompletion, TodoItem};
     let tl::enums::TodoList::List(list) = &it.todo;
-    let done = |id: i32| it.completions.iter().flatten().find_map(|TodoCompletion::Completion(it)| (it.id == id).then_some(it));
+    let done = |id: i32| {
+        it.completions.iter().flatten().find_map(|TodoCompletion::Completion(it)| (it.id == id).then_some(it))
+    };
     let items: Vec<Value> = list
         .list
         .iter()

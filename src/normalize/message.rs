@@ -67,7 +67,10 @@ fn ordinary(it: &tl::types::Message) -> (Message, Vec<String>) {
     let edit_date = it.edit_date.and_then(date);
     let links = link::of_body(&body);
     let media = it.media.as_ref().map(file::files).unwrap_or_default();
-    (Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links, media }, reasons)
+    (
+        Message { chat, id: it.id.into(), date: date(it.date), edit_date, body, raw: None, pts: None, links, media },
+        reasons,
+    )
 }
 
 fn action(it: &tl::types::MessageService) -> (Message, Vec<String>) {

@@ -315,8 +315,7 @@ async fn chats_and_users_merge_field_by_field(pool: PgPool) {
     assert!(chat::merge_chats(&mut conn, &[partial, full], &seen).await.expect("same").is_empty());
     let row = chat::show(&mut conn, LIBRARY).await.expect("read").expect("a row");
     assert_eq!((row.kind.as_str(), row.revision), ("forum", 1));
-    let users =
-        |name: &str| [User { id: 9, body: object(json!({"first_name": name})), access_hash: None, min: false, avatar: None }];
+    let users = |name: &str| [User { id: 9, body: object(json!({"first_name": name})), access_hash: None, min: false, avatar: None }];
     assert_eq!(user::merge_users(&mut conn, &users("Hari"), &seen).await.expect("new"), [9]);
     assert!(user::merge_users(&mut conn, &users("Hari"), &seen).await.expect("same").is_empty());
     assert_eq!(user::merge_users(&mut conn, &users("Raych"), &seen).await.expect("changed"), [9]);

@@ -47,22 +47,10 @@ pub(crate) async fn fills(world: &World) -> (crate::record::Connection, AccountI
     let point =
         Point { message_id: 1, chat: LIBRARY, scheduled_at, views: Some(5), forwards: Some(0), reply_count: None, reactions };
     assert_eq!(metric::insert(&mut conn, &held, &[point.clone(), point], &seen).await.expect("points"), 1);
-    let chats = [Chat {
-        id: LIBRARY,
-        kind: "channel".into(),
-        body: body(json!({"title": "Library"})),
-        access_hash: None,
-        min: false,
-        avatar: None,
-    }];
+    let chats =
+        [Chat { id: LIBRARY, kind: "channel".into(), body: body(json!({"title": "Library"})), access_hash: None, min: false, avatar: None }];
     chat::merge_chats(&mut conn, &chats, &seen).await.expect("merged");
-    let users = [User {
-        id: 9,
-        body: body(json!({"first_name": "Hari", "username": "hari"})),
-        access_hash: None,
-        min: false,
-        avatar: None,
-    }];
+    let users = [User { id: 9, body: body(json!({"first_name": "Hari", "username": "hari"})), access_hash: None, min: false, avatar: None }];
     user::merge_users(&mut conn, &users, &seen).await.expect("merged");
     world.projects().await;
     (conn, node)
