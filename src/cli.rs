@@ -8,6 +8,7 @@ pub mod coverage;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod file;
 pub mod import;
 pub mod job;
 pub mod key;
@@ -31,7 +32,7 @@ use crate::config::Config;
 /// The Telegram collector that can prove it has everything.
 ///
 /// Configuration: telekeep.toml in this folder (or TELEKEEP_CONFIG), with the environment over it: DATABASE_URL, ELASTICSEARCH_URL,
-/// TELEKEEP_KEY_FILE, TELEKEEP_KEY, TELEKEEP_WORKFLOWS, TELEKEEP_API_ID, TELEKEEP_API_HASH. Exit codes: 0 done, 1 failed, 2 your mistake.
+/// TELEKEEP_KEY_FILE, TELEKEEP_KEY, TELEKEEP_WORKFLOWS, TELEKEEP_FILES, TELEKEEP_API_ID, TELEKEEP_API_HASH. Exit codes: 0 done, 1 failed, 2 your mistake.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 120)]
 pub struct Cli {
@@ -84,6 +85,9 @@ pub enum Command {
     /// Documents that the index refused
     #[command(subcommand)]
     DeadLetter(audit::DeadLetter),
+    /// Files: list, want, dry-run the rules, show
+    #[command(subcommand)]
+    File(file::File),
     /// Print a chat's message documents, one JSON object a line
     Export(export::Export),
     /// Merge an export of Telegram Desktop into the record
@@ -114,6 +118,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(c) => audit::run(c, config).await,
         Command::Search(c) => search::run(c, config).await,
         Command::DeadLetter(c) => audit::dead_letters(c, config).await,
+        Command::File(c) => file::run(c, config).await,
         Command::Export(c) => export::run(c, config).await,
         Command::Import(c) => import::run(c, config).await,
         Command::Raw(c) => raw::run(c, config).await,

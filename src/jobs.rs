@@ -127,6 +127,11 @@ impl JobContext {
         self.accounts.reader_for(chat, own).await
     }
 
+    /// Whom it asks now, where that is not the reader of a chat.
+    fn asks(&self, account: AccountId) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(account);
+    }
+
     fn asked(&self) -> Option<AccountId> {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +145,7 @@ impl JobContext {
     }
 
     async fn reading(&self, chat: ChatId, reader: Reader, methods: &[&str]) -> Result<Reading, JobError> {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(reader.account);
+        self.asks(reader.account);
         for method in methods {
             if let Some(wait) = self.accounts.resting(reader.account, method).await? {
                 return Err(telegram::Error::Flood { method: (*method).into(), wait }.into());

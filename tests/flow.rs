@@ -16,6 +16,8 @@ mod counting;
 mod exporting;
 #[path = "flow/faulty_elasticsearch.rs"]
 mod faulty_elasticsearch;
+#[path = "flow/files.rs"]
+mod files;
 #[path = "flow/finding.rs"]
 mod finding;
 #[path = "flow/health.rs"]

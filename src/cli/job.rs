@@ -9,7 +9,8 @@ use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
     jobs::{
-        Job, chat_refresh::ChatRefresh, count_sample::CountSample, history_fetch::HistoryFetch, member_snapshot::MemberSnapshot,
+        Job, chat_refresh::ChatRefresh, count_sample::CountSample, file_download::FileDownload, history_fetch::HistoryFetch,
+        member_snapshot::MemberSnapshot,
     },
     record,
 };
@@ -74,6 +75,8 @@ pub enum Enqueue {
     CountSample(CountSample),
     /// List a chat's members, and who has left
     MemberSnapshot(MemberSnapshot),
+    /// Fetch one file, whatever the rules say
+    FileDownload(FileDownload),
 }
 
 /// Jobs by id, or by what they have in common.
@@ -235,6 +238,7 @@ pub async fn enqueue(pool: &sqlx::PgPool, job: Enqueue) -> anyhow::Result<()> {
             Enqueue::HistoryFetch(j) => j.chat,
             Enqueue::CountSample(j) => j.chat,
             Enqueue::MemberSnapshot(j) => j.chat,
+            Enqueue::FileDownload(j) => return super::file::enqueue(pool, j.media).await,
         };
         let Some(watch) = record::watch::show(&mut conn, chat).await? else {
             return Err(record::Error::NotWatched(chat).into());
@@ -245,6 +249,7 @@ pub async fn enqueue(pool: &sqlx::PgPool, job: Enqueue) -> anyhow::Result<()> {
             Enqueue::HistoryFetch(j) => j.enqueueable(reader)?,
             Enqueue::CountSample(j) => j.enqueueable(reader)?,
             Enqueue::MemberSnapshot(j) => j.enqueueable(reader)?,
+            Enqueue::FileDownload(j) => j.enqueueable(reader)?,
         };
         (chat, new)
     };

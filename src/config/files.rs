@@ -20,7 +20,7 @@ pub struct Files {
     pub quota_bytes: Option<u64>,
     /// Connections of one account to one datacentre, beside its first.
     pub connections: usize,
-    /// Parts of 1 MiB that are asked for at once on each of them.
+    /// Parts of 512 KiB that are asked for at once on each of them.
     pub in_flight: usize,
     /// Downloads that wait or run at once; the next ones come when these end.
     pub at_once: usize,

@@ -59,6 +59,8 @@ pub async fn fetch(cx: &JobContext, file: MediaId, from: Addressed) -> Result<Pr
             work.fenced(async |tx, cost| Ok(progress::hold(tx, file, &reason, &cost).await?)).await?;
         }
         Action::Leave => {}
+        // What is there of a file that nobody wants is of no use.
+        Action::Discard => staging::discard(cx.files.store()?.staging(), file.0).await?,
         _ => work.fenced(async |tx, cost| Ok(progress::spent(tx, file, &cost).await?)).await?,
     }
     Err(error)

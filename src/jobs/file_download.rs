@@ -95,6 +95,7 @@ impl FileDownload {
                 return Err(telegram::Error::Flood { method: (*method).into(), wait }.into());
             }
         }
+        cx.asks(account);
         let connection = cx.accounts.open(account).await?;
         let known = media::reference_of(&mut *cx.pool.acquire().await?, self.media, account).await?;
         let reference = match known {

@@ -257,3 +257,62 @@ async fn remove(path: &Path) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn staged(store: &Store, media: i64, bytes: &[u8]) -> Staged {
+        let mut staged = Staged::open(store.staging(), media, 0).await.unwrap();
+        staged.write(bytes.to_vec()).await.unwrap();
+        staged
+    }
+
+    #[tokio::test]
+    async fn a_content_is_kept_once_under_its_hash_and_staging_is_empty_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap(), None).unwrap();
+        for (media, new) in [(1, true), (2, false)] {
+            let staged = staged(&store, media, b"a ship").await;
+            let content = staged.content();
+            assert_eq!(store.has(&content).await.unwrap(), !new);
+            assert_eq!(store.keep(staged, &content).await.unwrap(), new);
+            assert_eq!(std::fs::read(folder.path().join(content.location())).unwrap(), b"a ship");
+            assert!(!Staged::path(store.staging(), media).exists());
+            let other = Content { size: 7, ..content };
+            assert!(!store.has(&other).await.unwrap(), "what has another size is not this");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_staging_on_another_disk_is_copied_and_nothing_stays_there() {
+        let (folder, shared) = (tempfile::tempdir().unwrap(), Path::new("/dev/shm"));
+        if !shared.exists() {
+            println!("SKIPPED: there is no second disk");
+            return;
+        }
+        let elsewhere = tempfile::tempdir_in(shared).unwrap();
+        let store = Store::open(folder.path().to_str().unwrap(), Some(elsewhere.path().to_owned())).unwrap();
+        let staged = staged(&store, 1, b"a ship").await;
+        let content = staged.content();
+        assert!(store.keep(staged, &content).await.unwrap());
+        assert_eq!(std::fs::read(folder.path().join(content.location())).unwrap(), b"a ship");
+        assert!(!Staged::path(store.staging(), 1).exists());
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_used_is_told() {
+        let told = |address: &str| Store::open(address, None).unwrap_err().to_string();
+        assert!(told("ftp://files").contains("only a folder or s3://BUCKET/PREFIX"));
+        assert!(told("s3://bucket").contains("S3 needs `staging`"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_lost_one() {
+        let of = |kind: io::ErrorKind| StoreError::local(Path::new("/files"), kind.into());
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge] {
+            assert!(matches!(of(kind), StoreError::Full { .. }), "{kind}");
+        }
+        assert!(matches!(of(io::ErrorKind::PermissionDenied), StoreError::Lost { .. }));
+    }
+}

@@ -1,6 +1,6 @@
 //! Files: read in parts over several connections, checked against Telegram's own hashes, delivered in order.
 //!
-//! Built on raw calls, because grammers' own iterators take an error for the end of a file, or ask for ever. Parts are of 1 MiB and lie in
+//! Built on raw calls, because grammers' own iterators take an error for the end of a file, or ask for ever. Parts are of 512 KiB and lie in
 //! one block of 1 MiB each (<https://core.telegram.org/api/files#downloading-files>). A part that fails on the way, or that comes
 //! damaged, is asked for again, a few times; the parts beside it are kept meanwhile, also while an expired reference is renewed.
 
@@ -24,8 +24,9 @@ use super::client::method_name;
 use super::{Cause, Connection, Error};
 use hashes::{Hashes, Verdict};
 
-/// The largest part that Telegram gives, and the block that no part may cross.
-pub const PART: u64 = 1 << 20;
+/// One part: half of what Telegram gives at most, because grammers' reader takes no message of 1,044,456 bytes or more (it panics), and a
+/// part of 1 MiB is one.
+pub const PART: u64 = 1 << 19;
 /// upload.getFile.
 pub const GET_FILE: &str = "upload.getFile";
 /// upload.getFileHashes.
@@ -188,21 +189,25 @@ impl Connection {
             drop(ready);
         };
         let delivering = async {
-            let mut reached = Reached { offset: file.from, whole: file.size == Some(file.from) };
-            while let Some(part) = waiting.recv().await {
-                let Part { from, bytes, last } = part?;
-                if reached.whole {
-                    break;
+            let reached = async {
+                let mut reached = Reached { offset: file.from, whole: file.size == Some(file.from) };
+                while let Some(part) = waiting.recv().await
+                    && !reached.whole
+                {
+                    let Part { from, bytes, last } = part?;
+                    let to = from + bytes.len() as u64;
+                    if !bytes.is_empty() {
+                        sink.write(from, bytes).await?;
+                    }
+                    parts.hashes.forget(from, to);
+                    reached = Reached { offset: to, whole: last };
                 }
-                let to = from + bytes.len() as u64;
-                if !bytes.is_empty() {
-                    sink.write(from, bytes).await?;
-                }
-                parts.hashes.forget(from, to);
-                reached = Reached { offset: to, whole: last };
+                Ok(reached)
             }
+            .await;
+            // Who fetches must not wait for who has ended.
             waiting.close();
-            Ok(reached)
+            reached
         };
         let ((), reached) = tokio::join!(fetching, delivering);
         reached

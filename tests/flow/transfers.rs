@@ -191,14 +191,15 @@ async fn expired_references_are_renewed_once_each_and_no_part_is_lost() {
     let depot = Depot::of(SIZE, AWAY).await;
     for numbered in [false, true] {
         depot.simulator.set_reference_rules(ReferenceRules { each: Some(10), numbered, ..ReferenceRules::default() });
-        let (before, given) = (depot.renewed.load(Ordering::SeqCst), depot.given());
+        let asked = || depot.simulator.calls("upload.getFile") + depot.simulator.calls("upload.getFileHashes");
+        let (before, given, asked_before) = (depot.renewed.load(Ordering::SeqCst), depot.given(), asked());
         let (mut kept, counts) = (Kept::default(), Counts::default());
         depot.downloads(0, &mut kept, &counts).await.unwrap();
         assert_eq!(kept.sha256(), depot.truth());
         assert_eq!(depot.given() - given, SIZE, "what had come was kept meanwhile");
         let renewed = depot.renewed.load(Ordering::SeqCst) - before;
-        // 21 parts and 21 hashes are asked for; each tenth of these finds its reference expired.
-        assert!((4..=5).contains(&renewed), "{renewed}");
+        let most = (asked() - asked_before) / 10;
+        assert!(renewed >= 3 && u64::from(renewed) <= most, "{renewed} renewed, of at most {most} that expired");
     }
 }
 
@@ -214,8 +215,8 @@ async fn a_reference_that_no_renewal_helps_is_an_error() {
 
 #[tokio::test]
 async fn cut_and_stuck_connections_cost_what_was_in_flight() {
-    let depot = Depot::of(SIZE, AWAY).await;
-    depot.simulator.fail(Fault::new(FaultKind::Cut).of("upload.getFile").share(0.1));
+    let depot = Depot::of(SIZE, 2).await;
+    depot.simulator.fail(Fault::new(FaultKind::Cut).of("upload.getFile").times(2));
     depot.simulator.fail(Fault::new(FaultKind::HalfOpen).of("upload.getFile").times(1));
     let (mut kept, counts) = (Kept::default(), Counts::default());
     depot.downloads(0, &mut kept, &counts).await.unwrap();

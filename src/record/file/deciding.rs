@@ -14,7 +14,6 @@ pub struct Candidate {
     pub facts: Facts,
     /// Whether a watched chat carries it, or it is a chat's or user's picture.
     pub watched: bool,
-    pub state: String,
     pub by_operator: bool,
 }
 
@@ -87,11 +86,12 @@ pub async fn next(conn: &mut PgConnection, rules: &Rules, limit: i64) -> Result<
     for candidate in facts(conn, &ids).await? {
         let (state, reason, rule) = wanted(&candidate, rules);
         let from: &[State] = match (state, candidate.by_operator) {
-            (State::Wanted, _) => &[State::Skipped],
+            // Told anew, as in another chat, it may be had again.
+            (State::Wanted, _) => &[State::Skipped, State::Unavailable],
             (_, false) => &[State::Wanted, State::Fetching, State::Held, State::Skipped],
             (_, true) => &[],
         };
-        if !from.is_empty() && (candidate.state != state.as_str() || reason.is_some() || state == State::Skipped) {
+        if !from.is_empty() {
             changed.extend(set_state(conn, &[candidate.media], from, state, reason.as_deref()).await?);
         }
         if let Some(rule) = rule {
@@ -135,13 +135,7 @@ fn candidate(row: &sqlx::postgres::PgRow) -> Result<Candidate, sqlx::Error> {
         restricted: row.try_get("restricted")?,
     };
     let watched = !facts.chats.is_empty() || facts.kind == "avatar";
-    Ok(Candidate {
-        media: MediaId(row.try_get("id")?),
-        watched,
-        state: row.try_get("state")?,
-        by_operator: row.try_get("by_operator")?,
-        facts,
-    })
+    Ok(Candidate { media: MediaId(row.try_get("id")?), watched, by_operator: row.try_get("by_operator")?, facts })
 }
 
 /// The next files after a number, for a dry run: all, or those of one chat.

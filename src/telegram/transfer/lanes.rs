@@ -37,7 +37,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 2, in_flight: 2 }
+        Self { connections: 2, in_flight: 4 }
     }
 }
 

@@ -1,0 +1,501 @@
+//! Files from Telegram into the store: interrupted in every way, held where there is no room, each content once, and no name ever a path.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use telekeep_simulator::world::{ChatKind, GeneratedChat, MediaMix};
+use telekeep_simulator::{Fault, FaultKind, Options, ReferenceRules, Simulator, World};
+
+use crate::installation::{DATACENTRE, Worker};
+use crate::installed::Installed;
+use crate::transfers::travelling;
+
+const ALL: &str = "[[files.rule]]\nname = 'all'\nfetch = true\n";
+const MIB: u64 = 1 << 20;
+
+/// An installation with the store in its own folder, at a datacentre with a chat that was collected.
+struct Depot {
+    simulator: Simulator,
+    telekeep: Installed,
+    pool: PgPool,
+    chat: i64,
+    /// The environment of its processes.
+    environment: Vec<(&'static str, String)>,
+}
+
+/// A channel with so many files; its first message tells that it was made.
+fn documents(count: i32, bytes: u64) -> World {
+    let media = MediaMix { documents: 1.0, document_bytes: Some([bytes, bytes]), ..MediaMix::none() };
+    World::generated(7, [GeneratedChat::new(ChatKind::Channel, "Depot", count + 1).named("depot").media(media)])
+}
+
+impl Depot {
+    async fn of(world: World, pool: &PgPool, configuration: &str) -> Self {
+        Self::with(world, pool, configuration, Vec::new()).await
+    }
+
+    async fn with(world: World, pool: &PgPool, configuration: &str, environment: Vec<(&'static str, String)>) -> Self {
+        let options = Options { datacentres: 4, ..Options::default() };
+        let simulator = DATACENTRE.spawn(async { Simulator::start(world, options).await.unwrap() }).await.unwrap();
+        let telekeep = Installed::empty(pool);
+        let chat = simulator.world().chats()[0].id;
+        let depot = Self { simulator, telekeep, pool: pool.clone(), chat, environment };
+        depot.configures(configuration);
+        std::fs::write(depot.telekeep.path("keeper.json"), travelling(&depot.simulator, "keeper").to_string()).unwrap();
+        depot.does(&["account", "import", "keeper.json"]);
+        depot
+    }
+
+    fn configures(&self, configuration: &str) {
+        let text = format!("[worker]\nlease_seconds = 3\n[reconcile]\nevery_seconds = 1\n{configuration}");
+        std::fs::write(self.telekeep.path("telekeep.toml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.telekeep.command(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn does(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn works(&self) -> Worker {
+        let log = std::fs::File::options().append(true).create(true).open(self.telekeep.path("log")).unwrap();
+        Worker(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    fn collects(&self) {
+        self.does(&["collect", &self.chat.to_string()]);
+    }
+
+    fn files(&self) -> Vec<Value> {
+        let listed: Value = serde_json::from_str(&self.does(&["file", "list", "--json", "--limit", "100000"])).unwrap();
+        // Chats' and users' pictures are another job's.
+        listed["files"].as_array().unwrap().iter().filter(|file| file["type"] != "avatar").cloned().collect()
+    }
+
+    /// Waits until all of so many files are in one of these states; gives them.
+    async fn until(&self, count: usize, states: &[&str]) -> Vec<Value> {
+        let mut files = Vec::new();
+        for _ in 0..1_200 {
+            files = self.files();
+            if files.len() == count && files.iter().all(|file| states.contains(&file["state"].as_str().unwrap())) {
+                return files;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let log = std::fs::read_to_string(self.telekeep.path("log")).unwrap_or_default();
+        panic!("{count} files are not {states:?}: {files:?}\n{}\n{log}", self.does(&["job", "list"]));
+    }
+
+    async fn position(&self) -> i64 {
+        sqlx::query_scalar("select coalesce(max(position), 0) from file").fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// SHA-256 by Telegram's id, as the datacentre has the files; empty where it names one that it does not have.
+    fn truth(&self) -> BTreeMap<String, String> {
+        let id = |file: telekeep_simulator::world::FileTruth| {
+            let space = if file.media_type == Some(telekeep_simulator::world::Media::Photo) { "photo" } else { "document" };
+            (format!("{space}_{}", file.file_id), file.sha256.unwrap_or_default())
+        };
+        self.simulator.world().files(self.chat).unwrap().map(id).collect()
+    }
+
+    fn given(&self) -> u64 {
+        self.simulator.call_counts().file_bytes.get("keeper").copied().unwrap_or(0)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.telekeep.path("store")
+    }
+}
+
+fn by_id(files: &[Value]) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    files.iter().map(|file| (text(&file["media_id"]), text(&file["sha256"]))).collect()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every file below a folder, by its path within it.
+fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut all, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                all.insert(path.strip_prefix(folder).unwrap().display().to_string(), std::fs::read(path).unwrap());
+            }
+        }
+    }
+    all
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_datacentre(pool: PgPool) {
+    const SIZE: u64 = 300 * MIB;
+    let depot = Depot::of(
+        documents(1, SIZE).files_in([4]),
+        &pool,
+        &format!("[files]\nstore = 'store'\nconnections = 2\nin_flight = 1\n{ALL}"),
+    )
+    .await;
+    depot.simulator.set_reference_rules(ReferenceRules { each: Some(10), ..ReferenceRules::default() });
+    depot.simulator.fail(Fault::new(FaultKind::Cut).of("upload.getFile").share(0.01));
+    depot.does(&["chat", "watch", &depot.chat.to_string()]);
+    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
+    for kill_at in [50, 130, 210] {
+        let worker = depot.works();
+        for waited in 0.. {
+            if depot.position().await >= kill_at << 20 {
+                break;
+            }
+            let log = || std::fs::read_to_string(depot.telekeep.path("log")).unwrap_or_default();
+            assert!(waited < 6_000, "waited in vain for {kill_at} MiB: {}\n{}", depot.does(&["file", "list"]), log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        worker.kill();
+        assert!(tree(&depot.store().join("sha256")).is_empty(), "nothing is visible before it is whole");
+    }
+    let _worker = depot.works();
+    let files = depot.until(1, &["stored"]).await;
+    assert_eq!(by_id(&files), depot.truth());
+    assert_eq!(is_sound_in(&depot.store()), depot.truth().into_values().collect());
+    let given = depot.given();
+    assert!(given as f64 <= 1.05 * SIZE as f64, "{given} bytes of {SIZE} were fetched");
+    let calls = |method: &str| depot.simulator.calls(method);
+    let (read, asked) = (calls("channels.getMessages"), calls("upload.getFile") + calls("upload.getFileHashes"));
+    assert!(
+        read > 20 && read <= asked / 10,
+        "{read} messages were read again in {asked} calls, of which each tenth found its reference expired"
+    );
+    assert_eq!(calls("auth.exportAuthorization"), 1, "once for the account and datacentre, over all processes");
+    println!("{given} bytes fetched of {SIZE}, {read} references renewed");
+}
+
+/// The contents of a store in whose staging nothing is left.
+fn is_sound_in(store: &Path) -> BTreeSet<String> {
+    assert!(tree(&store.join("staging")).values().all(Vec::is_empty), "nothing is left on its way");
+    let hash = |path: &String| path.rsplit('/').next().unwrap().to_owned();
+    let contents = tree(&store.join("sha256"));
+    for (path, bytes) in &contents {
+        assert_eq!(hash(path), sha256(bytes));
+    }
+    contents.keys().map(hash).collect()
+}
+
+/// A small disk of its own, which goes with the value.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where this process may not mount.
+    fn of(mib: u32, folder: PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&folder).unwrap();
+        let size = format!("size={mib}m");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).status().ok()?;
+        mounted.success().then_some(Self(folder))
+    }
+
+    fn grows_to(&self, mib: u32) {
+        let size = format!("remount,size={mib}m");
+        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_full_disk_holds_the_file_and_its_job_goes_on_when_there_is_room(pool: PgPool) {
+    let depot = Depot::of(documents(1, 12 * MIB), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
+    let Some(disk) = Disk::of(5, depot.store()) else {
+        println!("SKIPPED: no disk can be mounted here");
+        return;
+    };
+    let worker = depot.works();
+    depot.does(&["chat", "watch", &depot.chat.to_string()]);
+    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
+    let held = depot.until(1, &["held"]).await;
+    assert!(held[0]["state_reason"].as_str().unwrap().contains("no room left in"), "{held:?}");
+    assert!(tree(&depot.store().join("sha256")).is_empty());
+    let jobs: Value = serde_json::from_str(&depot.does(&["job", "list", "--kind", "file_download", "--json"])).unwrap();
+    assert_eq!(jobs[0]["state"], "held");
+    assert!(jobs[0]["hint"].as_str().unwrap().contains("make room there, then `telekeep job release`"));
+    let given = depot.given();
+    disk.grows_to(40);
+    depot.does(&["job", "release", "--kind", "file_download"]);
+    let files = depot.until(1, &["stored"]).await;
+    drop(worker);
+    assert_eq!(by_id(&files), depot.truth());
+    assert_eq!(is_sound_in(&depot.store()), depot.truth().into_values().collect());
+    assert!(
+        depot.given() - given <= 9 * MIB,
+        "what was there was not fetched again: {} bytes after {given}",
+        depot.given() - given
+    );
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_quota_holds_files_until_it_is_raised(pool: PgPool) {
+    let configuration = |quota: u64| format!("[files]\nstore = 'store'\nquota_bytes = {quota}\n{ALL}");
+    let depot = Depot::of(documents(1, 3 * MIB), &pool, &configuration(MIB)).await;
+    let worker = depot.works();
+    depot.does(&["chat", "watch", &depot.chat.to_string()]);
+    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
+    let held = depot.until(1, &["held"]).await;
+    assert!(held[0]["state_reason"].as_str().unwrap().contains("quota_bytes` allows 1048576"), "{held:?}");
+    assert_eq!(depot.given(), 0);
+    worker.kill();
+    depot.configures(&configuration(4 * MIB));
+    let _worker = depot.works();
+    depot.does(&["job", "release", "--kind", "file_download"]);
+    assert_eq!(by_id(&depot.until(1, &["stored"]).await), depot.truth());
+}
+
+/// An export of a channel whose messages carry these files: name as told, path within the export, content.
+fn export(folder: &Path, files: &[(String, &str, Vec<u8>)]) {
+    std::fs::create_dir_all(folder.join("files")).unwrap();
+    let message = |(at, (name, path, content)): (usize, &(String, &str, Vec<u8>))| {
+        std::fs::write(folder.join(path), content).unwrap();
+        json!({
+            "id": at + 1, "type": "message", "date": "2024-01-01T00:00:00", "date_unixtime": (1_704_067_200 + at).to_string(),
+            "from": "Depot", "from_id": "channel1500000001", "file": path, "file_name": name, "file_size": content.len(),
+            "mime_type": "application/octet-stream", "text": "", "text_entities": [],
+        })
+    };
+    let messages: Vec<Value> = files.iter().enumerate().map(message).collect();
+    let told = json!({"name": "Depot", "type": "public_channel", "id": 1_500_000_001_i64, "messages": messages});
+    std::fs::write(folder.join("result.json"), told.to_string()).unwrap();
+}
+
+fn hostile_names() -> Vec<String> {
+    let base = [
+        "../../../../tmp/telekeep-was-here",
+        "/tmp/telekeep-was-here",
+        "..",
+        ".",
+        "",
+        " ",
+        "/",
+        "\\",
+        "..\\..\\windows",
+        "C:\\boot.ini",
+        "con",
+        "NUL",
+        "aux.txt",
+        "LPT1",
+        "a\u{0}b",
+        "\u{202e}gpj.exe",
+        "\u{200f}name",
+        "~/.ssh/authorized_keys",
+        "$(touch x)",
+        "`touch x`",
+        "-rf",
+        "a\nb",
+        "a\r\nb",
+        "%2e%2e%2fescape",
+        "file:///etc/passwd",
+        "staging/../../x",
+        "sha256/aa/bb/x",
+        ".part",
+        "media-1.part",
+        "\u{7f}",
+    ];
+    let mut names: Vec<String> = base.iter().map(|name| (*name).to_owned()).collect();
+    names.push("x".repeat(300));
+    names.push(format!("{}/escape", "../".repeat(90)));
+    let mut number = 0;
+    while names.len() < 200 {
+        names.push(format!("../{}{number}", base[number % base.len()]));
+        number += 1;
+    }
+    names
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn two_hundred_hostile_names_write_nothing_outside_the_store(pool: PgPool) {
+    let names = hostile_names();
+    let paths: Vec<String> = (0..names.len()).map(|at| format!("files/{at}.bin")).collect();
+    let files: Vec<_> = names
+        .iter()
+        .zip(&paths)
+        .enumerate()
+        .map(|(at, (name, path))| (name.clone(), path.as_str(), format!("content {at}").into_bytes()))
+        .collect();
+    let source = tempfile::tempdir().unwrap();
+    export(source.path(), &files);
+    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
+    let escape = Path::new("/tmp/telekeep-was-here");
+    assert!(!escape.exists());
+    let around = |telekeep: &Installed| -> BTreeSet<String> {
+        tree(&telekeep.path(".")).into_keys().filter(|path| !path.starts_with("store/") && path != "log").collect()
+    };
+    depot.collects();
+    let before = around(&depot.telekeep);
+    let _worker = depot.works();
+    let stored = depot.until(names.len(), &["stored"]).await;
+    assert_eq!(is_sound_in(&depot.store()), files.iter().map(|(_, _, content)| sha256(content)).collect());
+    assert_eq!(around(&depot.telekeep), before, "nothing beside the store");
+    assert!(!escape.exists());
+    for file in &stored {
+        let location = file["location"].as_str().unwrap();
+        assert!(location.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/'), "{location}");
+    }
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool) {
+    let (same, other) = (vec![7; 300_000], vec![8; 200_000]);
+    let files = [
+        ("a.bin".to_owned(), "files/a.bin", same.clone()),
+        ("b.bin".to_owned(), "files/b.bin", same.clone()),
+        ("c.bin".to_owned(), "files/c.bin", other.clone()),
+    ];
+    let source = tempfile::tempdir().unwrap();
+    export(source.path(), &files);
+    let large = "[[files.rule]]\nname = 'large'\nfetch = true\nmin_bytes = 250000\n";
+    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{large}")).await;
+    depot.collects();
+    let dry: Value = serde_json::from_str(&depot.does(&["file", "rules", "test", "--json"])).unwrap();
+    assert_eq!(dry["fetched"], json!({"files": 2, "bytes": 600_000, "unsized_files": 0}), "{dry}");
+    let worker = depot.works();
+    let files = depot.until(3, &["stored", "skipped"]).await;
+    let skipped: Vec<_> = files.iter().filter(|file| file["state"] == "skipped").collect();
+    assert_eq!((skipped.len(), &skipped[0]["state_reason"]), (1, &json!("no rule covers it")));
+    assert_eq!(is_sound_in(&depot.store()), BTreeSet::from([sha256(&same)]));
+    worker.kill();
+
+    // Other rules decide anew of what is not stored.
+    depot.configures(&format!("[files]\nstore = 'store'\n{ALL}"));
+    let _worker = depot.works();
+    let stored = depot.until(3, &["stored"]).await;
+    assert_eq!(is_sound_in(&depot.store()), BTreeSet::from([sha256(&same), sha256(&other)]));
+    assert_eq!(by_id(&stored), depot.truth());
+    let shown = depot.does(&["file", "show", stored[0]["media_id"].as_str().unwrap()]);
+    assert!(shown.contains("stored at  sha256/") && shown.contains("rule       "), "{shown}");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn without_rules_nothing_is_fetched_until_the_operator_wants_it(pool: PgPool) {
+    let depot = Depot::of(documents(2, MIB), &pool, "[files]\nstore = 'store'\n").await;
+    depot.collects();
+    let files = depot.until(2, &["skipped"]).await;
+    let _worker = depot.works();
+    depot.does(&["job", "enqueue", "file_download", "--media", &files[0]["id"].to_string()]);
+    depot.does(&["file", "list", "--watch"]);
+    let after = depot.until(2, &["skipped", "stored"]).await;
+    let stored: Vec<_> = after.iter().filter(|file| file["state"] == "stored").map(|file| &file["id"]).collect();
+    assert_eq!(stored, [&files[0]["id"]]);
+    let told = depot.does(&["file", "want", "--chat", &depot.chat.to_string()]);
+    assert!(told.starts_with("1 of 2 files are wanted now"), "{told}");
+    assert_eq!(by_id(&depot.until(2, &["stored"]).await), depot.truth());
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn the_files_of_a_real_channel_are_those_of_its_export(pool: PgPool) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/trantor-library");
+    if !folder.exists() {
+        println!("SKIPPED: the export of a real channel is not here");
+        return;
+    }
+    let depot = Depot::of(World::from_export(&folder).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
+    depot.collects();
+    let truth = depot.truth();
+    let _worker = depot.works();
+    let files = depot.until(truth.len(), &["stored", "held"]).await;
+    assert_eq!(by_id(&files), truth, "what is named without being there is held, and nothing else");
+    let stored = is_sound_in(&depot.store());
+    // As its messages name them; not all files were exported.
+    let told: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
+    let named = |field: &str| -> Vec<PathBuf> {
+        let messages = told["messages"].as_array().unwrap();
+        messages.iter().filter_map(|message| Some(folder.join(message[field].as_str()?))).filter(|path| path.exists()).collect()
+    };
+    let photos = named("photo");
+    assert_eq!(photos.len(), 484);
+    for path in photos.iter().chain(&named("file")) {
+        assert!(stored.contains(&sha256(&std::fs::read(path).unwrap())), "{} is not in the store", path.display());
+    }
+}
+
+/// An S3 server of this process, over a folder; gives its address.
+async fn s3(folder: &Path) -> (String, tokio::task::JoinHandle<()>) {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    std::fs::create_dir_all(folder.join("files")).unwrap();
+    let mut service = s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
+    service.set_auth(s3s::auth::SimpleAuth::from_single("key", "secret"));
+    let service = service.build();
+    let listener = DATACENTRE.spawn(async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() }).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let serving = DATACENTRE.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    (address, serving)
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn s3_keeps_files_as_a_folder_does_and_its_absence_holds_them(pool: PgPool) {
+    let bucket = tempfile::tempdir().unwrap();
+    let (address, serving) = s3(bucket.path()).await;
+    let set = |name: &'static str, value: &str| (name, value.to_owned());
+    let environment = |secret: &str| {
+        vec![
+            set("AWS_ENDPOINT_URL", &address),
+            set("AWS_ALLOW_HTTP", "true"),
+            set("AWS_REGION", "us-east-1"),
+            set("AWS_ACCESS_KEY_ID", "key"),
+            set("AWS_SECRET_ACCESS_KEY", secret),
+        ]
+    };
+    let configuration = format!("[files]\nstore = 's3://files/kept'\nstaging = 'on-its-way'\n{ALL}");
+    // Above one piece of an upload, and below.
+    let world = || {
+        let media = MediaMix { documents: 1.0, document_bytes: Some([MIB, 20 * MIB]), ..MediaMix::none() };
+        World::generated(9, [GeneratedChat::new(ChatKind::Channel, "Depot", 4).named("depot").media(media)])
+    };
+    let mut depot = Depot::with(world(), &pool, &configuration, environment("another")).await;
+    let worker = depot.works();
+    depot.does(&["chat", "watch", &depot.chat.to_string()]);
+    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
+    let count = depot.truth().len();
+    let held = depot.until(count, &["held"]).await;
+    assert!(held[0]["state_reason"].as_str().unwrap().contains("s3://files/kept cannot be used"), "{held:?}");
+    worker.kill();
+    let given = depot.given();
+    depot.environment = environment("secret");
+    let _worker = depot.works();
+    depot.does(&["job", "release", "--kind", "file_download"]);
+    let files = depot.until(count, &["stored"]).await;
+    assert_eq!(by_id(&files), depot.truth());
+    assert_eq!(depot.given(), given, "nothing was fetched twice");
+    let objects: BTreeMap<_, _> = tree(&bucket.path().join("files/kept"));
+    let contents: BTreeSet<String> = objects.values().map(|bytes| sha256(bytes)).collect();
+    assert_eq!(contents, depot.truth().into_values().collect());
+    for (path, bytes) in &objects {
+        assert!(path.ends_with(&sha256(bytes)), "{path}");
+    }
+    assert!(tree(&depot.telekeep.path("on-its-way")).is_empty());
+    serving.abort();
+}
