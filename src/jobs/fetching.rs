@@ -60,7 +60,7 @@ pub async fn fetch(cx: &JobContext, file: MediaId, from: Addressed) -> Result<Pr
         }
         Action::Leave => {}
         // What is there of a file that nobody wants is of no use.
-        Action::Discard => staging::discard(cx.files.store()?.staging(), file.0).await?,
+        Action::Discard => staging::discard(cx.settings.files.store()?.staging(), file.0).await?,
         _ => work.fenced(async |tx, cost| Ok(progress::spent(tx, file, &cost).await?)).await?,
     }
     Err(error)
