@@ -11,11 +11,11 @@ use telekeep_queue as queue;
 use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
-    jobs::file_download,
+    jobs::{avatar_download, file_download},
     record::{
         ChatId,
         file::{State, deciding, listing},
-        media::{self, MediaId},
+        media::{self, MediaId, MediaType},
     },
 };
 
@@ -302,17 +302,22 @@ async fn show(pool: &PgPool, name: &str, json: bool) -> anyhow::Result<()> {
 }
 
 /// Wants one file, and enqueues its download.
-pub async fn enqueue(pool: &PgPool, file: MediaId) -> anyhow::Result<()> {
+pub async fn enqueue(pool: &PgPool, file: MediaId, earlier: bool) -> anyhow::Result<()> {
     let mut tx = pool.begin().await?;
     let Some(known) = listing::show(&mut tx, file).await? else {
         return mistake(format!("there is no file {file}; `telekeep file list` shows what is known"));
     };
-    if known.state == State::Stored.as_str() {
+    if known.state == State::Stored.as_str() && !earlier {
         output::line(&format!("file {file} is stored already"));
         return Ok(());
     }
     deciding::want(&mut tx, &[file]).await?;
-    let jobs: Vec<_> = file_download::jobs_for(&mut tx, &[file]).await?.into_iter().map(|job| job.trigger("operator")).collect();
+    let jobs = if known.r#type == MediaType::Avatar.as_str() {
+        avatar_download::jobs_for(&mut tx, &[file], earlier).await?
+    } else {
+        file_download::jobs_for(&mut tx, &[file]).await?
+    };
+    let jobs: Vec<_> = jobs.into_iter().map(|job| job.trigger("operator")).collect();
     let (enqueued, wake) = queue::enqueue(&mut tx, &jobs).await?;
     deciding::asked(&mut tx, &[file]).await?;
     tx.commit().await?;

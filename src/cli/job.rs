@@ -9,7 +9,7 @@ use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
     jobs::{
-        Job, chat_refresh::ChatRefresh, count_sample::CountSample, file_download::FileDownload, history_fetch::HistoryFetch,
+        Job, avatar_download::AvatarDownload, chat_refresh::ChatRefresh, count_sample::CountSample, file_download::FileDownload, history_fetch::HistoryFetch,
         member_snapshot::MemberSnapshot,
     },
     record,
@@ -75,6 +75,8 @@ pub enum Enqueue {
     CountSample(CountSample),
     /// List a chat's members, and who has left
     MemberSnapshot(MemberSnapshot),
+    /// Fetch one photo of a chat or user, whatever the rules say
+    AvatarDownload(AvatarDownload),
     /// Fetch one file, whatever the rules say
     FileDownload(FileDownload),
 }
@@ -238,7 +240,8 @@ pub async fn enqueue(pool: &sqlx::PgPool, job: Enqueue) -> anyhow::Result<()> {
             Enqueue::HistoryFetch(j) => j.chat,
             Enqueue::CountSample(j) => j.chat,
             Enqueue::MemberSnapshot(j) => j.chat,
-            Enqueue::FileDownload(j) => return super::file::enqueue(pool, j.media).await,
+            Enqueue::AvatarDownload(j) => return super::file::enqueue(pool, j.media, j.earlier).await,
+            Enqueue::FileDownload(j) => return super::file::enqueue(pool, j.media, false).await,
         };
         let Some(watch) = record::watch::show(&mut conn, chat).await? else {
             return Err(record::Error::NotWatched(chat).into());
@@ -249,6 +252,7 @@ pub async fn enqueue(pool: &sqlx::PgPool, job: Enqueue) -> anyhow::Result<()> {
             Enqueue::HistoryFetch(j) => j.enqueueable(reader)?,
             Enqueue::CountSample(j) => j.enqueueable(reader)?,
             Enqueue::MemberSnapshot(j) => j.enqueueable(reader)?,
+            Enqueue::AvatarDownload(j) => j.enqueueable(reader)?,
             Enqueue::FileDownload(j) => j.enqueueable(reader)?,
         };
         (chat, new)
