@@ -99,7 +99,7 @@ async fn workflow_files_with_faults(pool: PgPool) {
     assert_snapshot!(somebody.is_told(&["workflow", "validate"], &[]).await, @r#"
     error: workflows/cron.toml:5: "0 0 3" is not a cron line; six fields, seconds first, as "0 0 3 * * *"
     workflows/cycle.toml:14: step "refresh" waits for itself: its `after` leads in a cycle; remove one of its links
-    workflows/job.toml:19: unknown job "history_fech"; known are chat_refresh, history_fetch, count_sample, chat_join, chat_leave
+    workflows/job.toml:19: unknown job "history_fech"; known are chat_refresh, history_fetch, count_sample, chat_find, chat_join, chat_leave
     workflows/key.toml:22: unknown field `prority`, expected one of `name`, `job`, `after`, `priority`, `retry`, `spread`
     exit 2
     "#);
