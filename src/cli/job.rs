@@ -9,8 +9,8 @@ use super::{exit::mistake, open, output};
 use crate::{
     config::Config,
     jobs::{
-        Job, avatar_download::AvatarDownload, chat_refresh::ChatRefresh, count_sample::CountSample, file_download::FileDownload, history_fetch::HistoryFetch,
-        member_snapshot::MemberSnapshot,
+        Job, avatar_download::AvatarDownload, chat_refresh::ChatRefresh, count_sample::CountSample, file_download::FileDownload,
+        history_fetch::HistoryFetch, member_snapshot::MemberSnapshot,
     },
     record,
 };

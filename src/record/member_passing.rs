@@ -55,7 +55,8 @@ mod tests {
     fn told(body: Value) -> Vec<(i64, Said)> {
         let Value::Object(body) = body else { panic!("an object") };
         let date = DateTime::from_timestamp(1_700_000_000, 0);
-        let message = Message { chat: QUAY, id: 7, date, edit_date: None, body, raw: None, pts: None, links: Vec::new() };
+        let message =
+            Message { chat: QUAY, id: 7, date, edit_date: None, body, raw: None, pts: None, links: Vec::new(), media: Vec::new() };
         of_message(&message).into_iter().map(|relation| (relation.user, relation.said)).collect()
     }
 
@@ -88,7 +89,17 @@ mod tests {
     fn a_private_chat_has_no_members() {
         let Value::Object(body) = json!({"from_user_id": 5, "text": "a ship"}) else { panic!("an object") };
         let date = DateTime::from_timestamp(1_700_000_000, 0);
-        let message = Message { chat: ChatId(5), id: 7, date, edit_date: None, body, raw: None, pts: None, links: Vec::new() };
+        let message = Message {
+            chat: ChatId(5),
+            id: 7,
+            date,
+            edit_date: None,
+            body,
+            raw: None,
+            pts: None,
+            links: Vec::new(),
+            media: Vec::new(),
+        };
         assert_eq!(of_message(&message), []);
     }
 }
