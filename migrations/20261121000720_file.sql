@@ -39,6 +39,7 @@ create table stored_object (
     stored_at timestamptz not null default now()
 );
 
+create index media_by_location on media (location) where location is not null;
 create index media_by_state on media (state, id desc) where state <> 'skipped';
 
 create function file_told() returns trigger language plpgsql as $$

@@ -12,7 +12,7 @@ use super::open;
 use crate::{
     account::{Accounts, keeper, stream},
     config::{self, Config},
-    jobs,
+    jobs, media,
     record::node::NodeId,
     trigger,
     workflow::{self, Workflows},
@@ -163,6 +163,9 @@ pub async fn triggers(pool: PgPool, config: Config, mut workflows: Workflows, sh
             trigger::joining::orphans(&pool).await?;
             jobs::handover::release(&pool).await?;
             trigger::files::forsaken(&pool).await?;
+            if let Ok(store) = config.files.open_store() {
+                media::removal::round(&pool, &store).await?;
+            }
             Ok(trigger::reconcile::round(&pool).await?)
         }
         .await;

@@ -195,6 +195,17 @@ impl Store {
         Ok(true)
     }
 
+    /// Takes a content out; it may be gone already.
+    pub async fn remove(&self, content: &Content) -> Result<(), StoreError> {
+        match &self.place {
+            Place::Folder(folder) => remove(&folder.join(content.location())).await,
+            Place::S3 { bucket, prefix, .. } => match bucket.delete(&key(prefix, content)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(e) => Err(self.lost(e)),
+            },
+        }
+    }
+
     /// Sends a file piece by piece, and checks on the way that it is what it was.
     async fn send(&self, from: &Path, content: &Content, upload: &mut WriteMultipart) -> Result<(), StoreError> {
         let failed = |e| StoreError::local(from, e);

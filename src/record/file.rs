@@ -7,6 +7,7 @@
 pub mod deciding;
 pub mod listing;
 pub mod progress;
+pub mod removal;
 
 use sqlx::PgConnection;
 

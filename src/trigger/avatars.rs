@@ -18,13 +18,12 @@ const PRIORITY: i16 = 3;
 /// Makes jobs of wanted photos while fewer than so many wait or run; `earlier`: which also note what users showed before. Gives how many
 /// were made.
 pub async fn round(pool: &PgPool, at_once: usize, earlier: bool) -> Result<usize, RunError> {
-    let limit = i64::try_from(at_once).unwrap_or(i64::MAX);
-    let filter =
-        queue::Filter { kind: Some(AvatarDownload::KIND.into()), unfinished: true, limit: Some(limit), ..Default::default() };
-    let waiting = queue::list(pool, filter).await?.into_iter().filter(|job| job.state != queue::State::Held).count();
-    let free = at_once.saturating_sub(waiting);
+    let free = super::free(pool, AvatarDownload::KIND, at_once).await?;
+    if free == 0 {
+        return Ok(0);
+    }
     let mut tx = pool.begin().await?;
-    let wanted = avatar::fetching::next_wanted(&mut tx, None, i64::try_from(free).unwrap_or(i64::MAX)).await?;
+    let wanted = avatar::fetching::next_wanted(&mut tx, None, free).await?;
     if wanted.is_empty() {
         return Ok(0);
     }

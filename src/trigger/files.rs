@@ -30,13 +30,12 @@ const PRIORITY: i16 = 3;
 /// than so many wait or run. Gives how many were made.
 pub async fn round(pool: &PgPool, rules: &Rules, at_once: usize) -> Result<usize, RunError> {
     decide(pool, rules).await?;
-    let mut tx = pool.begin().await?;
-    let unfinished = unfinished(pool, at_once).await?;
-    let free = at_once.saturating_sub(unfinished.len());
+    let free = super::free(pool, FileDownload::KIND, at_once).await?;
     if free == 0 {
         return Ok(0);
     }
-    let wanted = deciding::next_wanted(&mut tx, None, i64::try_from(free).unwrap_or(i64::MAX)).await?;
+    let mut tx = pool.begin().await?;
+    let wanted = deciding::next_wanted(&mut tx, None, free).await?;
     if wanted.is_empty() {
         return Ok(0);
     }
@@ -67,14 +66,6 @@ async fn decide(pool: &PgPool, rules: &Rules) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn unfinished(pool: &PgPool, limit: usize) -> Result<Vec<queue::JobRow>, RunError> {
-    let limit = Some(i64::try_from(limit).unwrap_or(i64::MAX));
-    let filter = queue::Filter { kind: Some(FileDownload::KIND.into()), unfinished: true, limit, ..Default::default() };
-    let jobs = queue::list(pool, filter).await?;
-    // What waits for the operator keeps nobody else from being fetched.
-    Ok(jobs.into_iter().filter(|job| job.state != queue::State::Held).collect())
-}
-
 /// Gives the downloads of accounts that were lost or held to others, and wants files again whose job is gone.
 pub async fn forsaken(pool: &PgPool) -> Result<(), RunError> {
     let mut conn = pool.acquire().await?;
@@ -88,10 +79,12 @@ pub async fn forsaken(pool: &PgPool) -> Result<(), RunError> {
         .filter(|account| account.state == record::account::AccountState::Active)
         .map(|account| account.id.0)
         .collect();
-    let misplaced: Vec<_> = unfinished(pool, usize::MAX)
+    let all =
+        queue::Filter { kind: Some(FileDownload::KIND.into()), unfinished: true, limit: Some(i64::MAX), ..Default::default() };
+    let misplaced: Vec<_> = queue::list(pool, all)
         .await?
         .into_iter()
-        .filter(|job| job.state != queue::State::Running && !active.contains(&job.partition))
+        .filter(|job| matches!(job.state, queue::State::Scheduled | queue::State::Available) && !active.contains(&job.partition))
         .filter_map(|job| Some((job.id, job.partition, MediaId(job.payload.get("media")?.as_i64()?))))
         .collect();
     let files: Vec<MediaId> = misplaced.iter().map(|(_, _, file)| *file).collect();

@@ -392,6 +392,51 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
 }
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn where_deletions_erase_a_content_leaves_the_store_with_its_last_file(pool: PgPool) {
+    let (same, other) = (vec![7; 3_000], vec![8; 2_000]);
+    let files = [
+        ("a.bin".to_owned(), "files/a.bin", same.clone()),
+        ("b.bin".to_owned(), "files/b.bin", same.clone()),
+        ("c.bin".to_owned(), "files/c.bin", other.clone()),
+    ];
+    let source = tempfile::tempdir().unwrap();
+    export(source.path(), &files);
+    let configuration = format!("[files]\nstore = 'store'\n{ALL}");
+    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &configuration).await;
+    depot.collects();
+    depot.does(&["chat", "watch", &depot.chat.to_string(), "--on-delete", "erase"]);
+    let _worker = depot.works();
+    depot.until(3, &["stored"]).await;
+    let messages: BTreeMap<String, i32> = sqlx::query_as::<_, (String, i64)>(
+        "select m.body ->> 'file_name', s.message_id from media m join media_source s on s.media = m.id where m.body ? 'file_name'",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap()
+    .into_iter()
+    .map(|(name, id)| (name, i32::try_from(id).unwrap()))
+    .collect();
+    // Two files share a content: it stays for the one that is left.
+    for (erased, left) in [(vec!["a.bin", "c.bin"], vec![sha256(&same)]), (vec!["b.bin"], vec![])] {
+        let ids: Vec<i32> = erased.iter().map(|name| messages[*name]).collect();
+        depot.simulator.delete(depot.chat, &ids).unwrap();
+        let left = BTreeSet::from_iter(left);
+        let mut kept = BTreeSet::new();
+        for _ in 0..120 {
+            kept = is_sound_in(&depot.store());
+            let waiting: i64 = sqlx::query_scalar("select count(*) from media_removal").fetch_one(&pool).await.unwrap();
+            if kept == left && waiting == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        assert_eq!(kept, left, "after {erased:?} were erased");
+    }
+    let objects: i64 = sqlx::query_scalar("select count(*) from stored_object").fetch_one(&pool).await.unwrap();
+    assert_eq!(objects, 0, "the quota counts them no more");
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn without_rules_nothing_is_fetched_until_the_operator_wants_it(pool: PgPool) {
     let depot = Depot::of(documents(2, MIB), &pool, "[files]\nstore = 'store'\n").await;
     depot.collects();

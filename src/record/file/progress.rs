@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{State, set_state};
+use super::{State, removal, set_state};
 use crate::media::Content;
 use crate::record::Error;
 use crate::record::media::MediaId;
@@ -71,6 +71,9 @@ pub async fn begin(conn: &mut PgConnection, file: MediaId, node: &str) -> Result
     set_state(conn, &[file], &[State::Wanted, State::Fetching, State::Held], State::Fetching, None).await?;
     let position = u64::try_from(position).unwrap_or(0);
     let whole = sha256.and_then(|sha256| sha256.try_into().ok()).map(|sha256| Content { sha256, size: position });
+    if let Some(content) = &whole {
+        removal::not(conn, content).await?;
+    }
     Ok(Some(Begun { position, size: size.and_then(|size| u64::try_from(size).ok()), kind, whole }))
 }
 
@@ -104,9 +107,9 @@ pub async fn whole(conn: &mut PgConnection, file: MediaId, content: &Content) ->
         .bind(file.0)
         .bind(content.sha256.to_vec())
         .bind(signed(content.size))
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    removal::not(conn, content).await
 }
 
 /// The file is whole, and kept at this key of the store.
@@ -119,12 +122,15 @@ pub async fn stored(conn: &mut PgConnection, file: MediaId, content: &Content, c
         .execute(&mut *conn)
         .await?;
     note(conn, file, Some(content.size), cost).await?;
-    sqlx::query("update media set sha256 = $2, location = $3 where id = $1")
+    let kept = sqlx::query("update media set sha256 = $2, location = $3 where id = $1 and not erased")
         .bind(file.0)
         .bind(&sha256)
         .bind(&location)
         .execute(&mut *conn)
         .await?;
+    if kept.rows_affected() == 0 {
+        return removal::note(conn, content).await;
+    }
     set_state(conn, &[file], &[State::Fetching, State::Held, State::Wanted], State::Stored, None).await?;
     Ok(())
 }
