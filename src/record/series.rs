@@ -58,5 +58,5 @@ pub async fn rows(pool: &PgPool, kind: Kind, ids: &[i64]) -> Result<Vec<SeriesRo
         kind.document_id(),
         table.source()
     );
-    sqlx::query_as(AssertSqlSafe(statement)).bind(ids).fetch_all(pool).await
+    sqlx::query_as(AssertSqlSafe(statement)).bind(ids).persistent(false).fetch_all(pool).await
 }
