@@ -157,7 +157,7 @@ pub async fn take(pool: &PgPool, sink: &str, after: Option<Key>, held: &[Kind], 
 pub async fn remove(pool: &PgPool, sink: &str, sent: &[Entry]) -> Result<(), sqlx::Error> {
     let (kinds, firsts, seconds) = columns(sent.iter().map(|entry| entry.key));
     let revisions: Vec<i64> = sent.iter().map(|entry| entry.revision).collect();
-    // `<=`: an entry below what was sent asks for less than the sink has.
+    // `<=`: an entry below what was sent asks for less than the sink has. Planned anew each time: the table is empty or has millions.
     sqlx::query(
         "with sent as (select * from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) as s (kind, key1, key2, revision)),
               revived as (
@@ -174,6 +174,7 @@ pub async fn remove(pool: &PgPool, sink: &str, sent: &[Entry]) -> Result<(), sql
     .bind(&firsts)
     .bind(&seconds)
     .bind(&revisions)
+    .persistent(false)
     .execute(pool)
     .await?;
     Ok(())

@@ -68,5 +68,5 @@ pub async fn rows(pool: &PgPool, kind: Kind, ids: &[i64]) -> Result<Vec<SeriesRo
         table.source(),
         table.documented,
     );
-    sqlx::query_as(AssertSqlSafe(statement)).bind(ids).fetch_all(pool).await
+    sqlx::query_as(AssertSqlSafe(statement)).bind(ids).persistent(false).fetch_all(pool).await
 }
