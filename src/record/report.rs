@@ -1,10 +1,12 @@
 //! What the ledger says of each chat, in numbers that add up: every id from the floor to the top is counted once.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::coverage::{self, Coverage};
+use super::coverage::{self, Coverage, Window};
 use super::reader::{self, Sight};
 use super::{ChatId, Error, ledger};
 
@@ -36,6 +38,8 @@ pub struct ChatCoverage {
     pub refused: i64,
     /// Nobody answered for them yet.
     pub missing: i64,
+    /// Of the missing and stale: for how many a job waits or runs.
+    pub pending: i64,
     /// Verified as of: when Telegram last said that, beyond the holes, nothing is missing. None: it was never asked.
     pub verified_at: Option<DateTime<Utc>>,
     /// Spans to read: missing and stale ids, both ends included. A deleted id inside a stale span is not cut out.
@@ -104,6 +108,7 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
     .fetch_one(&mut *conn)
     .await?;
     let holes = ledger::holes_of(conn, row).await?;
+    let pending = pending(conn, row.chat, &holes).await?.min(counts.missing + counts.stale);
     let mut access = if counts.inaccessible > 0 { reader::sights(conn, row.chat).await? } else { Vec::new() };
     access.retain(|sight| row.account.is_none_or(|account| account.0 == sight.account_id));
     let Counts { title, collected, deleted, lost, empty, inaccessible, stale, revisit, dead, raw, missing, verified_at } = counts;
@@ -122,10 +127,34 @@ async fn report_row(conn: &mut PgConnection, row: &Coverage) -> Result<ChatCover
         raw,
         refused: dead - raw,
         missing,
+        pending,
         verified_at,
         holes,
         access,
     })
+}
+
+/// Ids of these spans that an unfinished job is to read; one that is held waits for the operator and reads none.
+async fn pending(conn: &mut PgConnection, chat: ChatId, holes: &[(i64, i64)]) -> Result<i64, Error> {
+    let windows: BTreeMap<String, Window> = holes
+        .iter()
+        .flat_map(|(from, to)| coverage::windows(*from, *to))
+        .map(|window| (format!("{chat}:{window}"), window))
+        .collect();
+    if windows.is_empty() {
+        return Ok(0);
+    }
+    let found: Vec<String> = sqlx::query_scalar(
+        "select unique_key from job where kind = 'history_fetch' and unique_key = any($1) and state in ('scheduled', 'available', 'running')",
+    )
+    .bind(windows.keys().cloned().collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    let read = found.iter().filter_map(|key| windows.get(key));
+    let within = |window: &Window| -> i64 {
+        holes.iter().map(|(from, to)| ((*to).min(window.to) - (*from).max(window.from) + 1).max(0)).sum()
+    };
+    Ok(read.map(within).sum())
 }
 
 #[derive(sqlx::FromRow)]

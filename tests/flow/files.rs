@@ -15,7 +15,12 @@ use crate::installation::{DATACENTRE, Worker};
 use crate::installed::Installed;
 use crate::transfers::travelling;
 
-const ALL: &str = "[[files.rule]]\nname = 'all'\nfetch = true\n";
+/// What messages carry; pictures of chats and users are left.
+const ALL: &str = "[[files.rule]]
+name = 'all'
+fetch = true
+types = ['photo', 'video', 'video_note', 'animation', 'audio', 'voice', 'sticker', 'document']
+";
 const MIB: u64 = 1 << 20;
 
 /// An installation with the store in its own folder, at a datacentre with a chat that was collected.
@@ -459,12 +464,22 @@ async fn the_files_of_a_real_channel_are_those_of_its_export(pool: PgPool) {
         println!("SKIPPED: the export of a real channel is not here");
         return;
     }
-    let depot = Depot::of(World::from_export(&folder).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
+    // A message that changes the channel's photo carries it: that is a picture of the channel.
+    let rules = "[[files.rule]]\nname = 'all'\nfetch = true\n";
+    let depot = Depot::of(World::from_export(&folder).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{rules}")).await;
     depot.collects();
     let truth = depot.truth();
     let _worker = depot.works();
     let files = depot.until(truth.len(), &["stored", "held"]).await;
     assert_eq!(by_id(&files), truth, "what is named without being there is held, and nothing else");
+    for _ in 0..240 {
+        let open: i64 =
+            sqlx::query_scalar("select count(*) from media where state in ('wanted', 'fetching')").fetch_one(&pool).await.unwrap();
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
     let stored = is_sound_in(&depot.store());
     // As its messages name them; not all files were exported.
     let told: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();

@@ -31,7 +31,13 @@ async fn what_is_missing_or_stale_becomes_jobs_once(pool: PgPool) {
     coverage::mark_stale(&mut conn, ledger.id, Window { from: 4_990, to: 5_010 }).await.expect("marked");
     let seen = observation(reader, Via::Live, Some(8));
     ledger::commit_messages(&mut conn, LIBRARY, &library([12_005]), &seen).await.expect("pushed");
+    assert_eq!(report(&mut conn).await.pending, 0);
     assert_eq!(reconcile::round(&pool).await.expect("a round"), 3);
+    let told = report(&mut conn).await;
+    assert_eq!((told.missing, told.stale, told.pending), (4, 21, 25), "all of it is asked for");
+    sqlx::query("update job set state = 'held' where unique_key like '%:5001-10000'").execute(&pool).await.expect("held");
+    assert_eq!(report(&mut conn).await.pending, 15, "what is held reads none");
+    sqlx::query("update job set state = 'available' where state = 'held'").execute(&pool).await.expect("released");
     let key = |window: &str| format!("{}:{window}", LIBRARY.0);
     assert_eq!(job_keys(&pool, "history_fetch").await, [key("1-5000"), key("10001-15000"), key("5001-10000")]);
     assert_eq!(count(&pool, "select count(*) from job where priority = 4 and trigger = 'reconcile'").await, 3);
