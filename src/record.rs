@@ -38,6 +38,7 @@ pub mod member_list;
 pub mod member_merge;
 mod member_passing;
 pub mod member_snapshot;
+pub mod membership;
 pub mod message;
 pub mod message_merge;
 pub mod metric;

@@ -6,7 +6,7 @@ use super::{Accounts, Result};
 use crate::record::{
     AccountId,
     budget::{self as table, Filling, Taken},
-    join,
+    join, membership,
 };
 use crate::telegram::{self, Dialogs, budget, flood};
 
@@ -42,7 +42,7 @@ impl Accounts {
         let connection = self.open(id).await?;
         let dialogs = connection.dialogs_with(|| Box::pin(self.permit(id, budget::DIALOGS))).await?;
         let mut conn = self.pool.acquire().await?;
-        join::note_membership(&mut conn, id, &dialogs.memberships(), true).await?;
+        membership::note_membership(&mut conn, id, &dialogs.memberships(), true).await?;
         // A request may have been granted while nobody listened.
         join::look_soon(&mut conn, id).await?;
         Ok(dialogs)

@@ -438,7 +438,7 @@ impl Stream<'_> {
             Err(record::Error::NotWatched(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        record::join::note_absence(&mut tx, self.account, &[chat]).await?;
+        record::membership::note_absence(&mut tx, self.account, &[chat]).await?;
         tx.commit().await?;
         tracing::warn!(
             account.id = self.account.0,

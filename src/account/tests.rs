@@ -6,6 +6,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use super::*;
+use crate::record::ChatId;
 use crate::telegram::{Cause, Error as Failed};
 
 fn accounts(pool: &PgPool, folder: &tempfile::TempDir) -> Accounts {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use telekeep_queue as queue;
 
-use super::{exit::mistake, open, output};
+use super::{chat, exit::mistake, open, output};
 use crate::{
     config::Config,
     jobs::{avatar_download, file_download},
@@ -47,9 +47,9 @@ pub struct List {
     /// wanted, fetching, held, skipped, unavailable, stored
     #[arg(long)]
     pub state: Option<State>,
-    /// Those that messages of this chat carry (marked id)
+    /// Those that messages of this chat carry: link, @name or id
     #[arg(long, allow_negative_numbers = true)]
-    pub chat: Option<i64>,
+    pub chat: Option<String>,
     #[arg(long, default_value_t = 50)]
     pub limit: i64,
     #[arg(long)]
@@ -64,18 +64,18 @@ pub struct List {
 pub struct Want {
     /// Numbers, or photo_ID and document_ID, as `telekeep file list` shows them
     pub files: Vec<String>,
-    /// All files that messages of this chat carry (marked id)
+    /// All files that messages of this chat carry: link, @name or id
     #[arg(long, allow_negative_numbers = true)]
-    pub chat: Option<i64>,
+    pub chat: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Rules {
     /// What the rules would fetch of everything in the record, and how many bytes: nothing is fetched by this
     Test {
-        /// Only files that messages of this chat carry (marked id)
+        /// Only files that messages of this chat carry: link, @name or id
         #[arg(long, allow_negative_numbers = true)]
-        chat: Option<i64>,
+        chat: Option<String>,
         #[arg(long)]
         json: bool,
     },
@@ -84,13 +84,20 @@ pub enum Rules {
 pub async fn run(command: File, config: Config) -> anyhow::Result<ExitCode> {
     let pool = open::record(&config).await?;
     match command {
-        File::List(list) if list.watch => return watch(&pool, list.chat.map(ChatId)).await,
+        File::List(list) if list.watch => return watch(&pool, known(&pool, list.chat.as_deref()).await?).await,
         File::List(list) => self::list(&pool, list).await?,
         File::Want(want) => self::want(&pool, want).await?,
-        File::Rules(Rules::Test { chat, json }) => test(&pool, &config, chat.map(ChatId), json).await?,
+        File::Rules(Rules::Test { chat, json }) => test(&pool, &config, known(&pool, chat.as_deref()).await?, json).await?,
         File::Show { file, json } => show(&pool, &file, json).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn known(pool: &PgPool, chat: Option<&str>) -> anyhow::Result<Option<ChatId>> {
+    match chat {
+        Some(text) => chat::known(pool, text).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 fn bytes(count: i64) -> String {
@@ -98,8 +105,8 @@ fn bytes(count: i64) -> String {
 }
 
 async fn list(pool: &PgPool, list: List) -> anyhow::Result<()> {
+    let chat = known(pool, list.chat.as_deref()).await?;
     let mut conn = pool.acquire().await?;
-    let chat = list.chat.map(ChatId);
     let files = listing::list(&mut conn, list.state, chat, list.limit).await?;
     let totals = listing::totals(&mut conn, chat).await?;
     let undecided = deciding::undecided(&mut conn).await?;
@@ -164,6 +171,7 @@ async fn watch(pool: &PgPool, chat: Option<ChatId>) -> anyhow::Result<ExitCode> 
 }
 
 async fn want(pool: &PgPool, want: Want) -> anyhow::Result<()> {
+    let chat = known(pool, want.chat.as_deref()).await?;
     let mut tx = pool.begin().await?;
     let mut files = Vec::new();
     for name in &want.files {
@@ -172,8 +180,8 @@ async fn want(pool: &PgPool, want: Want) -> anyhow::Result<()> {
             None => return mistake(format!("there is no file {name:?}; `telekeep file list` shows what is known")),
         }
     }
-    if let Some(chat) = want.chat {
-        files = deciding::of_chat(&mut tx, ChatId(chat)).await?;
+    if let Some(chat) = chat {
+        files = deciding::of_chat(&mut tx, chat).await?;
         if files.is_empty() {
             return mistake(format!("no file of chat {chat} is known; `telekeep coverage {chat}` shows what was read of it"));
         }

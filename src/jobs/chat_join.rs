@@ -18,6 +18,7 @@ use crate::{
     record::{
         self, AccountId, ChatId, event,
         join::{self as table, Aim, Join, State, Terms},
+        membership,
         watch::{self, NewWatch},
     },
     telegram::{
@@ -145,10 +146,10 @@ impl ChatJoin {
 
     /// How many chats the account may be in depends on it; it is asked once.
     async fn learn_premium(&self, cx: &JobContext, connection: &Connection) -> Result<(), JobError> {
-        if !table::knows_room(&mut *cx.pool.acquire().await?, self.account).await? {
+        if !membership::knows_room(&mut *cx.pool.acquire().await?, self.account).await? {
             cx.accounts.permit(self.account, "users.getUsers").await?;
             let premium = connection.me().await?.premium;
-            table::set_premium(&mut *cx.pool.acquire().await?, self.account, premium).await?;
+            membership::set_premium(&mut *cx.pool.acquire().await?, self.account, premium).await?;
         }
         Ok(())
     }
@@ -240,7 +241,7 @@ impl ChatJoin {
             new = watch::watch(tx, &wish).await?;
         }
         record::account::note_peers(tx, self.account, &normalize::peers(std::slice::from_ref(&seen.told), &[])).await?;
-        table::note_membership(tx, self.account, &[chat], true).await?;
+        membership::note_membership(tx, self.account, &[chat], true).await?;
         event::note(tx, chat, event::JOINED, Some(self.account)).await?;
         if new {
             event::note(tx, chat, event::WATCHED, Some(self.account)).await?;
@@ -257,7 +258,7 @@ impl ChatJoin {
     async fn full(&self, cx: &JobContext, join: &Join) -> Result<(), JobError> {
         tracing::warn!(account.label = %join.account, "Telegram says that the account is in too many chats (CHANNELS_TOO_MUCH)");
         if join.pinned || !self.hand_over(cx, join, true).await? {
-            table::set_full(&mut *cx.pool.acquire().await?, self.account).await?;
+            membership::set_full(&mut *cx.pool.acquire().await?, self.account).await?;
             self.settle(cx, join, Came::AccountFull).await?;
         }
         Ok(())
@@ -268,7 +269,7 @@ impl ChatJoin {
         let mut tx = cx.pool.begin().await?;
         queue::fence(&mut tx, cx.job.token).await?;
         if full {
-            table::set_full(&mut tx, self.account).await?;
+            membership::set_full(&mut tx, self.account).await?;
         }
         let handed = hand_over(&mut tx, join, cx.accounts.expected_pace()).await.map_err(plan_failed)?;
         let Some((taken, job)) = handed else {

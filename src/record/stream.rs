@@ -10,7 +10,7 @@ use super::boxes::BoxRow;
 use super::coverage::{self, Window};
 use super::member::{self, Relation};
 use super::message::{self, Counts, Deletion, Written};
-use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, join, media, watch};
+use super::{AccountId, Chat, ChatId, Error, Message, Observation, User, Via, boxes, event, join, media, membership, watch};
 
 /// So many of the newest ids may have changed where Telegram told no difference.
 pub const STALE_AFTER_JUMP: i64 = 10_000;
@@ -294,9 +294,9 @@ async fn places(conn: &mut PgConnection, account: AccountId, happened: &Happened
     let of = |wanted: &[Event]| -> Vec<ChatId> {
         happened.events.iter().filter(|(_, event)| wanted.contains(event)).map(|(chat, _)| *chat).collect()
     };
-    join::note_membership(conn, account, &of(&[Event::Joined]), true).await?;
-    join::note_absence(conn, account, &of(&[Event::Left])).await?;
-    if join::any_unknown(conn, account, &of(&[Event::Joined, Event::Changed])).await? {
+    membership::note_membership(conn, account, &of(&[Event::Joined]), true).await?;
+    membership::note_absence(conn, account, &of(&[Event::Left])).await?;
+    if membership::any_unknown(conn, account, &of(&[Event::Joined, Event::Changed])).await? {
         join::look_soon(conn, account).await?;
     }
     Ok(())

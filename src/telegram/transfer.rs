@@ -6,13 +6,15 @@
 
 pub(super) mod lanes;
 
+mod counts;
 mod hashes;
 mod location;
 
+pub use counts::Counts;
 pub use lanes::Limits;
 pub use location::Location;
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -81,44 +83,6 @@ pub trait Sink: Send {
 
     /// Takes the bytes at this offset.
     fn write(&mut self, offset: u64, bytes: Vec<u8>) -> impl Future<Output = Result<(), Self::Error>> + Send;
-}
-
-/// What a download cost so far.
-#[derive(Debug, Default)]
-pub struct Counts {
-    fetched: AtomicU64,
-    parts: AtomicU64,
-    refetched: AtomicU64,
-    damaged: AtomicU64,
-    renewed: AtomicU64,
-    unproved: AtomicU64,
-}
-
-impl Counts {
-    /// Bytes that arrived, those that were thrown away included.
-    pub fn fetched(&self) -> u64 {
-        self.fetched.load(Ordering::Relaxed)
-    }
-
-    /// Parts that were asked for again, for whatever reason but an expired reference.
-    pub fn refetched(&self) -> u64 {
-        self.refetched.load(Ordering::Relaxed)
-    }
-
-    /// Parts that came damaged.
-    pub fn damaged(&self) -> u64 {
-        self.damaged.load(Ordering::Relaxed)
-    }
-
-    /// References that were renewed.
-    pub fn renewed(&self) -> u64 {
-        self.renewed.load(Ordering::Relaxed)
-    }
-
-    /// Parts of which Telegram had no hash.
-    pub fn unproved(&self) -> u64 {
-        self.unproved.load(Ordering::Relaxed)
-    }
 }
 
 /// Where a download came to.

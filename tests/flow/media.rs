@@ -389,7 +389,7 @@ async fn photos_of_chats_and_users_are_fetched_once_each_and_stay_known_when_the
     let shown: Value = serde_json::from_str(&telekeep.does(&["chat", "show", &chat.to_string(), "--json"])).unwrap();
     assert_eq!(shown["photos"].as_array().map(Vec::len), Some(1), "{shown}");
 
-    let of = async |peer: i64| avatar::history(&mut *pool.acquire().await.unwrap(), peer).await.unwrap();
+    let of = async |peer: i64| avatar::history(&mut pool.acquire().await.unwrap(), peer).await.unwrap();
     let _worker = telekeep.works();
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     // The datacentre forgets a photo that is shown no more, but not what it hashed.

@@ -23,6 +23,7 @@ use crate::jobs::chat_join::{self, Asked, ChatJoin};
 use crate::jobs::chat_leave::ChatLeave;
 use crate::record::ChatId;
 use crate::record::join::{self as table, Aim, Join, State, Terms};
+use crate::record::membership;
 
 /// A link as it was written: it may be an invite, which is not to be printed.
 #[derive(Clone)]
@@ -289,7 +290,7 @@ pub async fn leave(config: &Config, pool: &PgPool, args: LeaveArgs) -> anyhow::R
     let Some(chat) = table::chat_of(&mut tx, &aim).await? else {
         return mistake(format!("no account knows {}; give the chat's id", aim.shown));
     };
-    let members = table::members(&mut tx, chat).await?;
+    let members = membership::members(&mut tx, chat).await?;
     let all = accounts.list().await?;
     let account = match &args.account {
         Some(label) => accounts.labelled(label).await?.id,
