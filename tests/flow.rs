@@ -6,6 +6,8 @@ mod auditing;
 mod bad_input;
 #[path = "flow/budget.rs"]
 mod budget;
+#[path = "flow/carrying.rs"]
+mod carrying;
 #[path = "flow/collecting.rs"]
 mod collecting;
 #[path = "flow/convergence.rs"]

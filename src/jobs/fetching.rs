@@ -214,10 +214,7 @@ pub fn located(reference: &Reference) -> Option<Location> {
 /// Reads a message that carries the file again, the newest first that this account sees, so that it is told a fresh reference; none:
 /// no such message is there any more.
 pub async fn read_again(cx: &JobContext, file: MediaId, account: AccountId) -> Result<Option<Reference>, JobError> {
-    let mut conn = cx.pool.acquire().await?;
-    let before = media::reference_of(&mut conn, file, account).await?.map(|reference| reference.told_at);
-    let sources = file::sources_for(&mut conn, file, account, MOST_SOURCES).await?;
-    drop(conn);
+    let sources = file::sources_for(&mut *cx.pool.acquire().await?, file, account, MOST_SOURCES).await?;
     for (chat, message) in sources {
         let Ok(id) = i32::try_from(message) else { continue };
         let reader = cx.accounts.reader_for(chat, Some(account)).await?;
@@ -249,9 +246,11 @@ pub async fn read_again(cx: &JobContext, file: MediaId, account: AccountId) -> R
         record::commit_people(&mut tx, &page.chats, &page.users, &seen).await?;
         let fresh = media::reference_of(&mut tx, file, account).await?;
         tx.commit().await?;
-        if let Some(fresh) = fresh
-            && before.is_none_or(|before| fresh.told_at > before)
-        {
+        let carries = |it: &Reference| {
+            page.messages.iter().flat_map(|message| &message.media).any(|told| (told.space, told.file_id) == (it.space, it.file_id))
+        };
+        // It may be the one that was there: that it does not help shows when it is used.
+        if let Some(fresh) = fresh.filter(carries) {
             return Ok(Some(fresh));
         }
     }

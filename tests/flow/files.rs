@@ -21,12 +21,12 @@ name = 'all'
 fetch = true
 types = ['photo', 'video', 'video_note', 'animation', 'audio', 'voice', 'sticker', 'document']
 ";
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 
 /// An installation with the store in its own folder, at a datacentre with a chat that was collected.
-struct Depot {
-    simulator: Simulator,
-    telekeep: Installed,
+pub(crate) struct Depot {
+    pub(crate) simulator: Simulator,
+    pub(crate) telekeep: Installed,
     pool: PgPool,
     chat: i64,
     /// The environment of its processes.
@@ -34,13 +34,13 @@ struct Depot {
 }
 
 /// A channel with so many files; its first message tells that it was made.
-fn documents(count: i32, bytes: u64) -> World {
+pub(crate) fn documents(count: i32, bytes: u64) -> World {
     let media = MediaMix { documents: 1.0, document_bytes: Some([bytes, bytes]), ..MediaMix::none() };
     World::generated(7, [GeneratedChat::new(ChatKind::Channel, "Depot", count + 1).named("depot").media(media)])
 }
 
 impl Depot {
-    async fn of(world: World, pool: &PgPool, configuration: &str) -> Self {
+    pub(crate) async fn of(world: World, pool: &PgPool, configuration: &str) -> Self {
         Self::with(world, pool, configuration, Vec::new()).await
     }
 
@@ -67,22 +67,22 @@ impl Depot {
         command
     }
 
-    fn does(&self, arguments: &[&str]) -> String {
+    pub(crate) fn does(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn works(&self) -> Worker {
+    pub(crate) fn works(&self) -> Worker {
         let log = std::fs::File::options().append(true).create(true).open(self.telekeep.path("log")).unwrap();
         Worker(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
-    fn collects(&self) {
+    pub(crate) fn collects(&self) {
         self.does(&["collect", &self.chat.to_string()]);
     }
 
-    fn files(&self) -> Vec<Value> {
+    pub(crate) fn files(&self) -> Vec<Value> {
         let listed: Value = serde_json::from_str(&self.does(&["file", "list", "--json", "--limit", "100000"])).unwrap();
         // Chats' and users' pictures are another job's.
         listed["files"].as_array().unwrap().iter().filter(|file| file["type"] != "avatar").cloned().collect()
@@ -107,7 +107,7 @@ impl Depot {
     }
 
     /// SHA-256 by Telegram's id, as the datacentre has the files; empty where it names one that it does not have.
-    fn truth(&self) -> BTreeMap<String, String> {
+    pub(crate) fn truth(&self) -> BTreeMap<String, String> {
         let id = |file: telekeep_simulator::world::FileTruth| {
             let space = if file.media_type == Some(telekeep_simulator::world::Media::Photo) { "photo" } else { "document" };
             (format!("{space}_{}", file.file_id), file.sha256.unwrap_or_default())

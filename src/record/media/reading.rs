@@ -1,11 +1,9 @@
 //! What is asked of a file's rows, read only.
 
-use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
-use super::restricting::OF_ALL;
-use super::{MediaId, MediaType, Restriction, Space};
+use super::{MediaId, Space};
 use crate::record::{AccountId, BoxId, ChatId, Error};
 
 /// How one account addresses a file.
@@ -18,31 +16,27 @@ pub struct Reference {
     pub file_reference: Vec<u8>,
     /// Bytes, as told.
     pub size: Option<i64>,
-    pub kind: MediaType,
-    /// Why only metadata is to be kept, as of now.
-    pub restricted: Option<Restriction>,
     /// A photo's largest size, by its letter; empty for a document.
     pub thumb_size: String,
     /// A message that this account saw with it; none for a chat's or a user's photo.
     pub source: Option<(ChatId, i64)>,
-    pub told_at: DateTime<Utc>,
 }
 
-type Row = (String, i64, i32, i64, Vec<u8>, Option<i64>, String, Option<String>, Value, Option<i64>, Option<i64>, DateTime<Utc>);
+type Row = (String, i64, i32, i64, Vec<u8>, Option<i64>, Value, Option<i64>, Option<i64>);
 
 /// How this account addresses a file; none: nothing told it.
 pub async fn reference_of(conn: &mut PgConnection, media: MediaId, account: AccountId) -> Result<Option<Reference>, Error> {
-    let statement = format!(
-        "select m.space, m.file_id, r.dc, r.access_hash, r.file_reference, m.size, m.type, {OF_ALL} as restricted, m.body, s.chat_id, s.message_id,
-            r.told_at
+    let row: Option<Row> = sqlx::query_as(
+        "select m.space, m.file_id, r.dc, r.access_hash, r.file_reference, m.size, m.body, s.chat_id, s.message_id
         from media m join media_reference r on r.media = m.id
         left join media_source s on s.media = m.id and s.box_id = r.box_id and s.message_id = r.message_id
-        where m.id = $1 and r.account_id = $2 and not m.erased"
-    );
-    let row: Option<Row> = sqlx::query_as(AssertSqlSafe(statement)).bind(media.0).bind(account.0).fetch_optional(conn).await?;
-    let Some((space, file_id, dc, access_hash, file_reference, size, kind, restricted, body, chat, message, told_at)) = row else {
-        return Ok(None);
-    };
+        where m.id = $1 and r.account_id = $2 and not m.erased",
+    )
+    .bind(media.0)
+    .bind(account.0)
+    .fetch_optional(conn)
+    .await?;
+    let Some((space, file_id, dc, access_hash, file_reference, size, body, chat, message)) = row else { return Ok(None) };
     let space = if space == "photo" { Space::Photo } else { Space::Document };
     Ok(Some(Reference {
         space,
@@ -51,11 +45,8 @@ pub async fn reference_of(conn: &mut PgConnection, media: MediaId, account: Acco
         access_hash,
         file_reference,
         size,
-        kind: MediaType::parse(&kind).unwrap_or(MediaType::Document),
-        restricted: restricted.as_deref().and_then(Restriction::parse),
         thumb_size: if space == Space::Photo { largest(&body) } else { String::new() },
         source: chat.map(ChatId).zip(message),
-        told_at,
     }))
 }
 
