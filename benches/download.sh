@@ -14,7 +14,7 @@ high_water() { awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/$worker/status
 
 build --release
 head_line "The bound"
-(cd "$root" && cargo build --release --locked -q -p telekeep --example bound 8>&- 3>&-)
+(cd "$root" && cargo build --release --locked -q -p telekeep-simulator --example bound 8>&- 3>&-)
 results=$stage/results.ndjson
 : >"$results"
 
@@ -48,9 +48,9 @@ measure_telekeep() {
     idle=$(high_water)
     telekeep file want --chat "$chat" >/dev/null
     while [ "$(ask "select count(*) from media where state = 'stored'")" -lt 1 ]; do worker_lives; sleep 0.1; done
-    seconds=$(ask "select round(extract(epoch from m.state_at - f.begun_at), 3) from media m join file f on f.media = m.id")
+    seconds=$(ask "select round(extract(epoch from m.state_at - f.begun_at), 3) from media m join file f on f.media = m.id where m.state = 'stored'")
     jq -nc --argjson seconds "$seconds" --argjson bytes "$size" --argjson high "$(high_water)" --argjson idle "$idle" \
-        --argjson right "$([ "$(ask "select encode(sha256, 'hex') from media")" = "$truth" ] && echo true || echo false)" \
+        --argjson right "$([ "$(ask "select encode(sha256, 'hex') from media where state = 'stored'")" = "$truth" ] && echo true || echo false)" \
         '{name: "telekeep", $seconds, $bytes, $right, rss_mib: (($high - $idle) * 10 | round / 10)}' >"$stage/told.json"
     end_process "$worker" TERM
     wait "$worker" 2>/dev/null || true
