@@ -64,7 +64,9 @@ async fn files_are_shared_by_accounts_handed_over_and_unavailable_only_to_all(po
     depot.simulator.fail(Fault::error(400, "CHANNEL_PRIVATE").of("channels.getMessages"));
     depot.does(&["account", "release", "bert"]);
     wants(&names[18..19]);
-    let state = |name: String| -> Value { serde_json::from_str(&depot.does(&["file", "show", &name, "--json"])).unwrap() };
+    let state = |name: String| -> Value {
+        serde_json::from_str::<Value>(&depot.does(&["file", "show", &name, "--json"])).unwrap()["file"].clone()
+    };
     until("a file that nobody can have", || async { state(names[18].clone())["state"] == "unavailable" }).await;
     assert_eq!(state(names[18].clone())["state_reason"], "no account sees a message that carries it");
     assert!(!depot.does(&["job", "list", "--state", "held"]).contains("file_download"), "nothing waits for the operator");

@@ -92,7 +92,12 @@ pub async fn next(conn: &mut PgConnection, rules: &Rules, limit: i64) -> Result<
             (_, true) => &[],
         };
         if !from.is_empty() {
-            changed.extend(set_state(conn, &[candidate.media], from, state, reason.as_deref()).await?);
+            let entered = set_state(conn, &[candidate.media], from, state, reason.as_deref()).await?;
+            if state == State::Wanted && !entered.is_empty() {
+                // A job that was made before it was told anew says nothing of it.
+                sqlx::query("update file set asked_at = null where media = $1").bind(candidate.media.0).execute(&mut *conn).await?;
+            }
+            changed.extend(entered);
         }
         if let Some(rule) = rule {
             sqlx::query("insert into file (media, rule) values ($1, $2) on conflict (media) do update set rule = excluded.rule")
