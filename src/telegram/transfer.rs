@@ -449,7 +449,8 @@ impl<'a, O: Owner> Parts<'a, O> {
         let parts = self.counts.parts.load(Ordering::Relaxed);
         addressed.fruitless = if parts == addressed.parts && addressed.number > 0 { addressed.fruitless + 1 } else { 0 };
         addressed.parts = parts;
-        if addressed.fruitless == MOST_FRUITLESS {
+        // Every part that waits ends, not the first one alone.
+        if addressed.fruitless >= MOST_FRUITLESS {
             return Err(Error::FileReferenceExpired { method }.into());
         }
         addressed.location = self.owner.renew(&addressed.location).await.map_err(Failed::Owner)?;
