@@ -186,7 +186,7 @@ impl Enqueued {
 #[must_use = "fire it after the commit, or the jobs wait for the next poll"]
 pub struct Wake {
     /// What to tell; nothing where nothing is new.
-    what: Option<News>,
+    pub(crate) what: Option<News>,
 }
 
 impl Wake {

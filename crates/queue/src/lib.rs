@@ -94,11 +94,14 @@ mod finished;
 mod incarnation;
 mod job;
 mod lease;
+mod lineage;
+mod listing;
 mod news;
 mod operate;
 mod outcome;
 mod recent;
 mod settle;
+mod wait;
 mod worker;
 
 pub use backend::{JsonValues, PgBackend, SettleLayer, SettleService};
@@ -107,14 +110,18 @@ pub use error::Error;
 pub use fence::{fence, progress};
 pub use finished::{Finished, remove_finished, take_finished};
 pub use job::{Job, State, Token};
+pub use lineage::{Lineage, family, lineages};
+pub use listing::{list, states};
 pub use operate::{
-    Attempt, Filter, JobRow, PartitionSettings, WorkerRow, attempts, cancel, counts, hand_over, list, partition, pass_holder,
-    pause, pause_kind, paused_kinds, release, relocate, reprioritise, rest, resume, resume_kind, retry, set_holder, set_partition,
-    show, workers,
+    Action, Attempt, Filter, JobRow, PartitionRest, PartitionRow, PartitionSettings, Struck, WorkerRow, act, act_alone_within,
+    act_within, attempts, cancel, counts, hand_over, meant, partition, partitions, pass_holder, pause, pause_kind, pause_partition,
+    paused_kinds, refusal, release, relocate, reprioritise, rest, resume, resume_kind, resume_kind_within, retry, set_holder,
+    set_partition, show, workers,
 };
 pub use outcome::{Outcome, Policy, Retry};
 pub use recent::{Recent, recent};
 pub use settle::finish;
+pub use wait::{Wait, waits};
 pub use worker::{Worker, WorkerConfig};
 
 /// The queue's tables. An application with tables of its own merges [`migrations`] into its migrator.

@@ -1,13 +1,23 @@
 //! For the operator: what is there, what happened to it, and what to do with it.
 
+mod paused;
+mod within;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{Connection, FromRow, PgConnection, PgPool};
 
 use crate::enqueue::PRIORITIES;
+use crate::listing::list;
 use crate::news::{News, announce};
 use crate::{Error, State};
+
+pub use paused::{
+    PartitionRest, PartitionRow, PartitionSettings, partition, partitions, pass_holder, pause_kind, pause_partition, paused_kinds,
+    rest, resume_kind, resume_kind_within, set_holder, set_partition,
+};
+pub use within::{Struck, act_alone_within, act_within, refusal};
 
 /// How often a statement that lost a unique key to another is tried again.
 const TRIES: u32 = 20;
@@ -94,6 +104,12 @@ pub struct Filter {
     pub run: Option<i64>,
     /// Only those that have not ended; held ones count as unfinished.
     pub unfinished: bool,
+    /// Those whose payload has this field with this value, as text; a field is a name of letters and `_`.
+    pub payload: Option<(&'static str, String)>,
+    /// Those whose error has this text in it, in upper or lower case.
+    pub told: Option<String>,
+    /// Lists: older ones than this job.
+    pub before: Option<i64>,
     /// At most so many. Lists: newest first, 100 by default; actions: oldest first, all by default.
     pub limit: Option<i64>,
 }
@@ -110,13 +126,15 @@ impl Filter {
     }
 }
 
-/// The jobs that a [`Filter`] means; its values are the first eight that are bound.
+/// The jobs that a [`Filter`] means; its values are the first eleven that are bound.
 macro_rules! matches {
     () => {
         "($1::bigint[] is null or j.id = any($1)) and ($2::text is null or j.kind = $2)
            and ($3::text is null or j.state = $3) and ($4::bigint is null or j.partition = $4)
            and ($5::bigint is null or j.parent = $5) and ($6::text is null or j.trigger = $6)
-           and ($7::bigint is null or j.run = $7) and (not $8 or j.state not in ('done', 'dead', 'cancelled'))"
+           and ($7::bigint is null or j.run = $7) and (not $8 or j.state not in ('done', 'dead', 'cancelled'))
+           and ($9::text is null or j.payload ->> $9 = $10::text)
+           and ($11::text is null or strpos(lower(j.error), lower($11)) > 0)"
     };
 }
 
@@ -131,26 +149,11 @@ macro_rules! bind {
             .bind(&$filter.trigger)
             .bind($filter.run)
             .bind($filter.unfinished)
+            .bind($filter.payload.as_ref().map(|(field, _)| *field))
+            .bind($filter.payload.as_ref().map(|(_, value)| value))
+            .bind(&$filter.told)
             .bind($limit)
     };
-}
-
-/// The jobs that match, newest first.
-pub async fn list(pool: &PgPool, filter: Filter) -> Result<Vec<JobRow>, Error> {
-    const LIST: &str = concat!(
-        "select j.*, w.node, r.progress_per_second,
-                (j.progress_total - j.progress_done) / nullif(r.progress_per_second, 0) as remaining_seconds
-         from job j left join worker w on w.id = j.worker
-         left join lateral (
-            select (j.progress_done - coalesce(j.progress_start, 0))
-                   / greatest(extract(epoch from clock_timestamp() - j.started_at)::float8, 0.001) as progress_per_second
-            where j.state = 'running' and j.progress_done > coalesce(j.progress_start, 0)
-         ) r on true
-         where ",
-        matches!(),
-        " order by j.id desc limit $9"
-    );
-    Ok(bind!(sqlx::query_as(LIST), filter, filter.limit.unwrap_or(100)).fetch_all(pool).await?)
 }
 
 /// One job.
@@ -223,12 +226,26 @@ pub(crate) async fn fold_counts(pool: &PgPool) -> Result<(), Error> {
 struct Arrow {
     together: &'static str,
     alone: &'static str,
+    /// Which jobs it would touch.
+    meant: &'static str,
 }
 
 /// From which states, what it sets, and under which further condition.
 macro_rules! arrow {
     ($from:literal, $set:literal, $only:literal) => {
-        Arrow { together: arrow!($from, $set, $only, "skip locked"), alone: arrow!($from, $set, $only, "") }
+        Arrow {
+            together: arrow!($from, $set, $only, "skip locked"),
+            alone: arrow!($from, $set, $only, ""),
+            meant: concat!(
+                "select j.id from job j where j.state in (",
+                $from,
+                ") and ",
+                matches!(),
+                " and ",
+                $only,
+                " order by j.id limit $12"
+            ),
+        }
     };
     ($from:literal, $set:literal, $only:literal, $lock:literal) => {
         concat!(
@@ -239,7 +256,7 @@ macro_rules! arrow {
             matches!(),
             " and ",
             $only,
-            " order by j.id limit $9
+            " order by j.id limit $12
              ), hit as materialized (
                  select j.id, j.state as was from job j
                  where j.id = any(array(select id from meant)) and j.state in (",
@@ -275,45 +292,167 @@ macro_rules! arrow {
 /// # Errors
 /// Where one job alone is meant and not touched: that there is none, or that no such arrow leads from its state.
 async fn draw(pool: &PgPool, filter: &Filter, action: &'static str, arrow: Arrow, value: Option<i64>) -> Result<u64, Error> {
-    let (mut touched, locked) = strike(pool, filter, arrow.together, value).await?;
+    let mut conn = pool.acquire().await?;
+    let (mut touched, locked) = strike(&mut conn, filter, arrow.together, value).await?;
     for id in locked {
-        touched += strike(pool, &Filter { ids: Some(vec![id]), ..filter.clone() }, arrow.alone, value).await?.0;
+        touched += strike(&mut conn, &Filter { ids: Some(vec![id]), ..filter.clone() }, arrow.alone, value).await?.0;
     }
+    drop(conn);
     if touched == 0
         && let Some([id]) = filter.ids.as_deref()
     {
-        return Err(match show(pool, *id).await? {
-            None => Error::NoJob { job: *id },
-            Some(row) => Error::Arrow { job: *id, state: row.state, action },
-        });
+        return Err(why_untouched(pool, *id, action).await?);
     }
     Ok(u64::try_from(touched).unwrap_or(0))
 }
 
-/// One statement of an arrow: how many it touched, and what others have locked.
-async fn strike(pool: &PgPool, filter: &Filter, sql: &'static str, value: Option<i64>) -> Result<(i64, Vec<i64>), Error> {
+async fn why_untouched(pool: &PgPool, id: i64, action: &'static str) -> Result<Error, Error> {
+    Ok(match show(pool, id).await? {
+        None => Error::NoJob { job: id },
+        Some(row) => Error::Arrow { job: id, state: row.state, action },
+    })
+}
+
+/// One statement of an arrow, in the caller's transaction if there is one: how many it touched, and what others have locked.
+async fn strike(conn: &mut PgConnection, filter: &Filter, sql: &'static str, value: Option<i64>) -> Result<(i64, Vec<i64>), Error> {
     let mut tries = 0;
     loop {
         let mut query = bind!(sqlx::query_as(sql), filter, filter.limit);
         if let Some(value) = value {
             query = query.bind(value);
         }
-        match query.fetch_one(pool).await {
+        // What fails takes back this step alone.
+        let mut step = conn.begin().await?;
+        match query.fetch_one(&mut *step).await {
             // a key was taken meanwhile: the next look leaves its job out
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() && tries < TRIES => tries += 1,
-            told => return Ok(told?),
+            Err(sqlx::Error::Database(error)) if error.is_unique_violation() && tries < TRIES => {
+                step.rollback().await?;
+                tries += 1;
+            }
+            told => {
+                let told = told?;
+                step.commit().await?;
+                return Ok(told);
+            }
         }
+    }
+}
+
+const RELEASE: Arrow = arrow!(
+    "'held'",
+    "state = case when j.not_before > now() then 'scheduled' else 'available' end,
+     run_at = greatest(now(), j.not_before), crash = 0, hint = null",
+    "true"
+);
+
+const RETRY: Arrow = arrow!(
+    "'dead', 'held', 'cancelled'",
+    "state = case when j.not_before > now() then 'scheduled' else 'available' end,
+     run_at = greatest(now(), j.not_before), failure = 0, crash = 0, hint = null, finished_at = null",
+    "(j.unique_key is null or j.state = 'held' or not exists (
+        select 1 from job o
+        where o.kind = j.kind and o.unique_key = j.unique_key and o.id <> j.id
+          and (o.state in ('scheduled', 'available', 'running', 'held')
+               or (o.id > j.id and o.state in ('dead', 'cancelled')))))"
+);
+
+const CANCEL: Arrow = arrow!(
+    "'scheduled', 'available', 'held', 'running'",
+    "cancel_requested = h.was = 'running',
+     state = case when h.was = 'running' then j.state else 'cancelled' end,
+     outcome = case when h.was = 'running' then j.outcome else 'cancelled' end,
+     finished_at = case when h.was = 'running' then null else clock_timestamp() end",
+    "true"
+);
+
+const PAUSE: Arrow = arrow!(
+    "'scheduled', 'available'",
+    "state = 'held', outcome = 'paused', hint = 'paused by the operator; resume lets it go on'",
+    "true"
+);
+
+const RESUME: Arrow = arrow!(
+    "'held'",
+    "state = case when j.run_at > now() then 'scheduled' else 'available' end, outcome = null, hint = null",
+    "j.outcome = 'paused'"
+);
+
+const REPRIORITISE: Arrow = arrow!("'scheduled', 'available', 'held', 'running'", "priority = $13::bigint", "true");
+
+/// What an operator can do with jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// See [`release`].
+    Release,
+    /// See [`retry`].
+    Retry,
+    /// See [`cancel`].
+    Cancel,
+    /// See [`pause`].
+    Pause,
+    /// See [`resume`].
+    Resume,
+    /// See [`reprioritise`]: 1 to 4.
+    Priority(i16),
+}
+
+impl Action {
+    /// What it is called, as `job.retry`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Release => "job.release",
+            Action::Retry => "job.retry",
+            Action::Cancel => "job.cancel",
+            Action::Pause => "job.pause",
+            Action::Resume => "job.resume",
+            Action::Priority(_) => "job.priority",
+        }
+    }
+
+    fn arrow(self) -> (Arrow, Option<i64>) {
+        match self {
+            Action::Release => (RELEASE, None),
+            Action::Retry => (RETRY, None),
+            Action::Cancel => (CANCEL, None),
+            Action::Pause => (PAUSE, None),
+            Action::Resume => (RESUME, None),
+            Action::Priority(priority) => (REPRIORITISE, Some(priority.into())),
+        }
+    }
+
+    /// What the arrow is called where it cannot be drawn.
+    const fn word(self) -> &'static str {
+        match self {
+            Action::Release => "release",
+            Action::Retry => "retry",
+            Action::Cancel => "cancel",
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+            Action::Priority(_) => "reprioritise",
+        }
+    }
+}
+
+/// The jobs that an action would touch now, oldest first: for whoever asks before.
+pub async fn meant(pool: &PgPool, filter: &Filter, action: Action) -> Result<Vec<i64>, Error> {
+    let (arrow, _) = action.arrow();
+    Ok(bind!(sqlx::query_scalar(arrow.meant), filter, filter.limit).fetch_all(pool).await?)
+}
+
+/// Does it, for all that match. Answers how many.
+pub async fn act(pool: &PgPool, filter: &Filter, action: Action) -> Result<u64, Error> {
+    match action {
+        Action::Release => release(pool, filter).await,
+        Action::Retry => retry(pool, filter).await,
+        Action::Cancel => cancel(pool, filter).await,
+        Action::Pause => pause(pool, filter).await,
+        Action::Resume => resume(pool, filter).await,
+        Action::Priority(priority) => reprioritise(pool, filter, priority).await,
     }
 }
 
 /// Held jobs go on, crashes forgotten. Answers how many.
 pub async fn release(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const RELEASE: Arrow = arrow!(
-        "'held'",
-        "state = case when j.not_before > now() then 'scheduled' else 'available' end,
-         run_at = greatest(now(), j.not_before), crash = 0, hint = null",
-        "true"
-    );
     woken(pool, draw(pool, filter, "release", RELEASE, None).await?).await
 }
 
@@ -322,30 +461,12 @@ pub async fn release(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 ///
 /// A `job_finished` row that the earlier end left stays with whoever follows it; the new end leaves another.
 pub async fn retry(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const RETRY: Arrow = arrow!(
-        "'dead', 'held', 'cancelled'",
-        "state = case when j.not_before > now() then 'scheduled' else 'available' end,
-         run_at = greatest(now(), j.not_before), failure = 0, crash = 0, hint = null, finished_at = null",
-        "(j.unique_key is null or j.state = 'held' or not exists (
-            select 1 from job o
-            where o.kind = j.kind and o.unique_key = j.unique_key and o.id <> j.id
-              and (o.state in ('scheduled', 'available', 'running', 'held')
-                   or (o.id > j.id and o.state in ('dead', 'cancelled')))))"
-    );
     woken(pool, draw(pool, filter, "retry", RETRY, None).await?).await
 }
 
 /// Unfinished jobs are cancelled; a running one is told through its token, and is cancelled when its start ends in
 /// anything but done or dead. Answers how many.
 pub async fn cancel(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const CANCEL: Arrow = arrow!(
-        "'scheduled', 'available', 'held', 'running'",
-        "cancel_requested = h.was = 'running',
-         state = case when h.was = 'running' then j.state else 'cancelled' end,
-         outcome = case when h.was = 'running' then j.outcome else 'cancelled' end,
-         finished_at = case when h.was = 'running' then null else clock_timestamp() end",
-        "true"
-    );
     let cancelled = draw(pool, filter, "cancel", CANCEL, None).await?;
     if cancelled > 0 {
         announce(pool, &News::Cancel).await;
@@ -355,27 +476,16 @@ pub async fn cancel(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
 
 /// Jobs that wait are held until they are [resumed](resume). Answers how many.
 pub async fn pause(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const PAUSE: Arrow = arrow!(
-        "'scheduled', 'available'",
-        "state = 'held', outcome = 'paused', hint = 'paused by the operator; resume lets it go on'",
-        "true"
-    );
     draw(pool, filter, "pause", PAUSE, None).await
 }
 
 /// Paused jobs wait again, for the time they waited for. Answers how many.
 pub async fn resume(pool: &PgPool, filter: &Filter) -> Result<u64, Error> {
-    const RESUME: Arrow = arrow!(
-        "'held'",
-        "state = case when j.run_at > now() then 'scheduled' else 'available' end, outcome = null, hint = null",
-        "j.outcome = 'paused'"
-    );
     woken(pool, draw(pool, filter, "resume", RESUME, None).await?).await
 }
 
 /// Unfinished jobs get another priority, 1 to 4. Answers how many.
 pub async fn reprioritise(pool: &PgPool, filter: &Filter, priority: i16) -> Result<u64, Error> {
-    const REPRIORITISE: Arrow = arrow!("'scheduled', 'available', 'held', 'running'", "priority = $10::bigint", "true");
     if !PRIORITIES.contains(&priority) {
         return Err(Error::Priority { kind: filter.kind.clone(), priority });
     }
@@ -384,7 +494,7 @@ pub async fn reprioritise(pool: &PgPool, filter: &Filter, priority: i16) -> Resu
 
 /// Jobs that wait go to another partition. Answers how many.
 pub async fn relocate(pool: &PgPool, filter: &Filter, partition: i64) -> Result<u64, Error> {
-    const RELOCATE: Arrow = arrow!("'scheduled', 'available', 'held'", "partition = $10", "true");
+    const RELOCATE: Arrow = arrow!("'scheduled', 'available', 'held'", "partition = $13", "true");
     sqlx::query("insert into partition (id) values ($1) on conflict do nothing").bind(partition).execute(pool).await?;
     woken(pool, draw(pool, filter, "relocate", RELOCATE, Some(partition)).await?).await
 }
@@ -393,85 +503,13 @@ pub async fn relocate(pool: &PgPool, filter: &Filter, partition: i64) -> Result<
 pub async fn hand_over(pool: &PgPool, filter: &Filter, partition: i64) -> Result<u64, Error> {
     const HAND_OVER: Arrow = arrow!(
         "'scheduled', 'available', 'held'",
-        "partition = $10,
+        "partition = $13,
          state = case when j.state = 'scheduled' and j.not_before is not null then 'available' else j.state end,
          run_at = case when j.not_before is null then j.run_at else now() end, not_before = null",
         "true"
     );
     sqlx::query("insert into partition (id) values ($1) on conflict do nothing").bind(partition).execute(pool).await?;
     woken(pool, draw(pool, filter, "hand_over", HAND_OVER, Some(partition)).await?).await
-}
-
-/// Nothing of a kind is claimed until it is resumed; what runs goes on. Answers whether that is new.
-pub async fn pause_kind(pool: &PgPool, kind: &str) -> Result<bool, Error> {
-    let paused = sqlx::query("insert into kind_paused (kind) values ($1) on conflict do nothing").bind(kind).execute(pool).await?;
-    Ok(paused.rows_affected() > 0)
-}
-
-/// A paused kind is claimed again. Answers whether it was paused.
-pub async fn resume_kind(pool: &PgPool, kind: &str) -> Result<bool, Error> {
-    let resumed = sqlx::query("delete from kind_paused where kind = $1").bind(kind).execute(pool).await?.rows_affected();
-    Ok(woken(pool, resumed).await? > 0)
-}
-
-/// The kinds that are paused.
-pub async fn paused_kinds(pool: &PgPool) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar("select kind from kind_paused order by kind").fetch_all(pool).await?)
-}
-
-/// Changes how a partition is claimed from, which is made if need be.
-///
-/// `running_limit` is in place of the workers' own limit; `holder` lets only workers of that holder claim.
-pub async fn set_partition(conn: &mut PgConnection, id: i64, to: &PartitionSettings) -> Result<(), Error> {
-    sqlx::query(
-        "insert into partition (id, paused, running_limit, holder) values ($1, $2, $3, $4)
-         on conflict (id) do update set paused = $2, running_limit = $3, holder = $4",
-    )
-    .bind(id)
-    .bind(to.paused)
-    .bind(to.running_limit)
-    .bind(&to.holder)
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Lets only workers of this holder claim from a partition, which is made if need be; the rest of its settings stays.
-pub async fn set_holder(conn: &mut PgConnection, id: i64, holder: Option<&str>) -> sqlx::Result<()> {
-    sqlx::query("insert into partition (id, holder) values ($1, $2) on conflict (id) do update set holder = $2")
-        .bind(id)
-        .bind(holder)
-        .execute(conn)
-        .await
-        .map(drop)
-}
-
-/// Passes a partition from one holder to another; where somebody else has it already, it stays.
-pub async fn pass_holder(conn: &mut PgConnection, id: i64, from: &str, to: &str) -> sqlx::Result<()> {
-    sqlx::query("update partition set holder = $3 where id = $1 and holder = $2")
-        .bind(id)
-        .bind(from)
-        .bind(to)
-        .execute(conn)
-        .await
-        .map(drop)
-}
-
-/// How a partition is claimed from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, FromRow)]
-pub struct PartitionSettings {
-    /// Nothing is claimed from it.
-    pub paused: bool,
-    /// Jobs of it that run at once, in place of [`WorkerConfig::per_partition`](crate::WorkerConfig::per_partition).
-    pub running_limit: Option<i32>,
-    /// Only workers with this [`WorkerConfig::holder`](crate::WorkerConfig::holder) claim from it.
-    pub holder: Option<String>,
-}
-
-/// How a partition is claimed from; the defaults where it was never set.
-pub async fn partition(pool: &PgPool, id: i64) -> Result<PartitionSettings, Error> {
-    let found = sqlx::query_as("select paused, running_limit, holder from partition where id = $1").bind(id);
-    Ok(found.fetch_optional(pool).await?.unwrap_or_default())
 }
 
 async fn woken(pool: &PgPool, touched: u64) -> Result<u64, Error> {
@@ -521,22 +559,4 @@ pub async fn workers(pool: &PgPool) -> Result<Vec<WorkerRow>, Error> {
     )
     .fetch_all(pool)
     .await?)
-}
-
-/// Keeps kinds that use a method (or all, with `*`; a kind's own name means that kind) from starting in a partition
-/// until then; a later end is kept.
-pub async fn rest(conn: &mut PgConnection, partition: i64, method: &str, until: DateTime<Utc>, reason: &str) -> Result<(), Error> {
-    sqlx::query(
-        "insert into partition_rest as r (partition, method, until, reason) values ($1, $2, $3, $4)
-         on conflict (partition, method) do update
-         set until = greatest(r.until, excluded.until),
-             reason = case when excluded.until > r.until then excluded.reason else r.reason end",
-    )
-    .bind(partition)
-    .bind(method)
-    .bind(until)
-    .bind(reason)
-    .execute(conn)
-    .await?;
-    Ok(())
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use telekeep_queue::{
-    Filter, Job, Outcome, State, Worker, attempts, cancel, counts, hand_over, list, pause, pause_kind, progress, release, relocate,
-    remove_finished, reprioritise, resume, resume_kind, retry, workers,
+    Action, Filter, Job, Outcome, State, Worker, act_alone_within, act_within, attempts, cancel, counts, hand_over, list, pause,
+    pause_kind, progress, refusal, release, relocate, remove_finished, reprioritise, resume, resume_kind, retry, workers,
 };
 use tokio::time::sleep;
 
@@ -20,6 +20,68 @@ async fn cancel_ends_a_waiting_job(pool: PgPool) {
     assert_eq!(ends(&pool).await, [(id, State::Cancelled, "cancelled".to_owned())]);
     assert_eq!(retry(&pool, &Filter::one(id)).await.unwrap(), 1);
     assert_eq!(row(&pool, id).await.state, State::Available);
+}
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn an_action_goes_with_the_callers_transaction_and_leaves_what_others_have_locked(pool: PgPool) {
+    let (free, locked) = (add(&pool, job("work")).await, add(&pool, job("work")).await);
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("select id from job where id = $1 for update").bind(locked).execute(&mut *other).await.unwrap();
+    let both = Filter::ids([free, locked, 404]);
+    let mut tx = pool.begin().await.unwrap();
+    let struck = act_within(&mut tx, &both, Action::Cancel).await.unwrap();
+    assert_eq!((struck.touched, &struck.locked[..]), (1, &[locked][..]));
+    tx.rollback().await.unwrap();
+    assert_eq!(row(&pool, free).await.state, State::Available, "taken back with the rest");
+    counts_are_right(&pool).await;
+    let mut tx = pool.begin().await.unwrap();
+    let struck = act_within(&mut tx, &both, Action::Cancel).await.unwrap();
+    tx.commit().await.unwrap();
+    struck.wake.fire(&pool).await;
+    other.commit().await.unwrap();
+    let mut tx = pool.begin().await.unwrap();
+    let alone = act_alone_within(&mut tx, locked, Action::Cancel).await.unwrap();
+    let again = act_alone_within(&mut tx, free, Action::Cancel).await.unwrap();
+    assert_eq!((alone.touched, again.touched), (1, 0));
+    tx.commit().await.unwrap();
+    alone.wake.fire(&pool).await;
+    assert_eq!(ends(&pool).await.len(), 2);
+    counts_are_right(&pool).await;
+    assert!(matches!(refusal(&pool, free, Action::Cancel).await, Error::Arrow { action: "cancel", .. }));
+    assert!(matches!(refusal(&pool, 404, Action::Cancel).await, Error::NoJob { job: 404 }));
+    let mut conn = pool.acquire().await.unwrap();
+    assert!(matches!(act_within(&mut conn, &both, Action::Priority(9)).await, Err(Error::Priority { .. })));
+}
+
+#[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
+async fn a_key_that_is_taken_meanwhile_leaves_the_callers_transaction_usable(pool: PgPool) {
+    let old = add(&pool, job("work").unique_key("k")).await;
+    assert_eq!(cancel(&pool, &Filter::one(old)).await.unwrap(), 1);
+    let mut other = pool.begin().await.unwrap();
+    let (_, _wake) = enqueue(&mut other, &[job("work").unique_key("k")]).await.unwrap();
+    let acting = async {
+        let mut tx = pool.begin().await.unwrap();
+        sqlx::query("create temporary table noted (n int) on commit drop").execute(&mut *tx).await.unwrap();
+        let struck = act_within(&mut tx, &Filter::one(old), Action::Retry).await.unwrap();
+        sqlx::query("insert into noted values (1)").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        struck.touched
+    };
+    let committing = async {
+        const WAITS: &str =
+            "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+        for _ in 0..500 {
+            if sqlx::query_scalar(WAITS).fetch_one(&pool).await.unwrap() {
+                return other.commit().await.unwrap();
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nothing waits for the key");
+    };
+    let (touched, ()) = tokio::join!(acting, committing);
+    assert_eq!(touched, 0);
+    assert_eq!(row(&pool, old).await.state, State::Cancelled);
+    counts_are_right(&pool).await;
 }
 
 #[sqlx::test(migrator = "telekeep_queue::MIGRATOR")]
