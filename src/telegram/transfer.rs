@@ -29,6 +29,8 @@ use hashes::{Hashes, Verdict};
 /// One part: half of what Telegram gives at most, because grammers' reader takes no message of 1,044,456 bytes or more (it panics), and a
 /// part of 1 MiB is one.
 pub const PART: u64 = 1 << 19;
+/// Parts do not cross its bounds; one answer has the hashes of one.
+const BLOCK: u64 = 1 << 20;
 /// upload.getFile.
 pub const GET_FILE: &str = "upload.getFile";
 /// upload.getFileHashes.
@@ -375,6 +377,7 @@ impl<'a, O: Owner> Parts<'a, O> {
                 return Err(Error::Unexpected { method: GET_FILE, found: "upload.fileCdnRedirect, which was not offered" }.into());
             };
             self.counts.fetched.fetch_add(file.bytes.len() as u64, Ordering::Relaxed);
+            super::meter::FILE_BYTES.increment(file.bytes.len() as u64);
             self.counts.parts.fetch_add(1, Ordering::Relaxed);
             Ok(file.bytes)
         };
@@ -382,20 +385,26 @@ impl<'a, O: Owner> Parts<'a, O> {
         Ok(bytes)
     }
 
-    /// Asks for the hashes of a stretch, unless they are known.
+    /// Asks for the hashes of a stretch, unless they are known: first from the beginning of its block, for all parts there.
     async fn learn(&self, from: u64, to: u64) -> Result<(), O::Error> {
+        let block = from - from % BLOCK;
+        let asking = self.hashes.asking(block);
+        let _alone = asking.lock().await;
+        let mut asked = false;
         while let Some(gap) = self.hashes.gap(from, to).filter(|_| !self.hashless.load(Ordering::Relaxed)) {
+            let offset = if asked { gap } else { block };
             let get = |location: &Location| tl::functions::upload::GetFileHashes {
                 location: location.input(),
-                offset: i64::try_from(gap).unwrap_or(i64::MAX),
+                offset: i64::try_from(offset).unwrap_or(i64::MAX),
             };
             match self.ask(GET_HASHES, get).await {
                 Ok(told) => {
                     self.hashes.learn(told);
                     // Of an end that was not told, or of nothing.
-                    if self.hashes.gap(from, to) == Some(gap) {
+                    if offset == gap && self.hashes.gap(from, to) == Some(gap) {
                         return Ok(());
                     }
+                    asked = true;
                 }
                 // The part itself will say more where it is the file that is not there.
                 Err(Failed::Telegram(failed @ (Error::NoFile { .. } | Error::UnknownRpc { .. }))) => {

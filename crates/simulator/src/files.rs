@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use grammers_tl_types as tl;
 use rand::RngExt;
 use serde::Deserialize;
 
@@ -91,8 +92,12 @@ struct State {
     /// The same for one account's references to one file.
     expired_of: HashMap<(i64, i64), u64>,
     served: u64,
+    /// By file, size and offset: a datacentre does not compute them at each call.
+    hashes: HashMap<(i64, String, i64), Vec<tl::enums::FileHash>>,
 }
 
+/// Answers with hashes that are kept: 4 GiB of files, a few megabytes of memory.
+const HASHES_KEPT: usize = 4096;
 const VERSION: u8 = 1;
 const LENGTH: usize = 1 + 8 + 8 + 8 + 4 + 8;
 
@@ -118,6 +123,25 @@ impl Files {
         let mut state = self.lock();
         state.rules = ReferenceRules::default();
         state.damages.clear();
+    }
+
+    /// The hashes that are kept of a part of a file, computed where they are not.
+    pub(crate) fn hashes(
+        &self,
+        (id, size, offset): (i64, &str, i64),
+        compute: impl FnOnce() -> Option<Vec<tl::enums::FileHash>>,
+    ) -> Option<Vec<tl::enums::FileHash>> {
+        let key = (id, size.to_owned(), offset);
+        if let Some(kept) = self.lock().hashes.get(&key) {
+            return Some(kept.clone());
+        }
+        let hashes = compute()?;
+        let mut state = self.lock();
+        if state.hashes.len() == HASHES_KEPT {
+            state.hashes.clear();
+        }
+        state.hashes.insert(key, hashes.clone());
+        Some(hashes)
     }
 
     /// The number for the references of one answer.

@@ -1,7 +1,7 @@
 //! Telegram's own hashes of a file's pieces (<https://core.telegram.org/method/upload.getFileHashes>): what they cover is proved.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grammers_tl_types as tl;
 use sha2::{Digest, Sha256};
@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 #[derive(Debug, Default)]
 pub(super) struct Hashes {
     known: Mutex<BTreeMap<u64, (u64, Vec<u8>)>>,
+    /// Blocks whose hashes are asked for: by one part for all of its block.
+    asking: Mutex<BTreeMap<u64, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// What the hashes say of a stretch of bytes.
@@ -32,6 +34,12 @@ impl Hashes {
                 known.insert(offset, (length, hash.hash));
             }
         }
+    }
+
+    /// Held by the part that asks for a block's hashes.
+    pub fn asking(&self, block: u64) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(asking.entry(block).or_default())
     }
 
     /// The first offset of this stretch that no hash covers.
@@ -70,6 +78,7 @@ impl Hashes {
     /// Forgets what was delivered, or what may have been told wrong.
     pub fn forget(&self, from: u64, to: u64) {
         self.known().retain(|at, _| !(from..to).contains(at));
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, asking| Arc::strong_count(asking) > 1);
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<u64, (u64, Vec<u8>)>> {

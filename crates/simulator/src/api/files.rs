@@ -20,7 +20,7 @@ impl Caller<'_> {
     pub(super) fn file(&self, call: tl::functions::upload::GetFile) -> Result<tl::enums::upload::File, Failure> {
         let limit = i64::from(call.limit);
         check_part(call.offset, limit, call.precise)?;
-        let (id, content) = self.located(&call.location)?;
+        let (id, _, content) = self.located(&call.location)?;
         let (offset, limit) = (u64::try_from(call.offset).unwrap_or(0), usize::try_from(limit).unwrap_or(0));
         let bytes = content.part(offset, limit).ok_or_else(|| Failure::bad("FILE_ID_INVALID"))?;
         let head = if offset == 0 { kind(&bytes) } else { kind(&content.part(0, 16).unwrap_or_default()) };
@@ -32,23 +32,25 @@ impl Caller<'_> {
 
     /// Hashes from the offset's on, for as much as one part holds at most.
     pub(super) fn file_hashes(&self, call: tl::functions::upload::GetFileHashes) -> Result<Vec<tl::enums::FileHash>, Failure> {
-        let (_, content) = self.located(&call.location)?;
+        let (id, size, content) = self.located(&call.location)?;
         if call.offset < 0 {
             return Err(Failure::bad("OFFSET_INVALID"));
         }
         let first = call.offset - call.offset % HASHED;
-        let offset = u64::try_from(first).unwrap_or(0);
-        let bytes = content.part(offset, BLOCK as usize).ok_or_else(|| Failure::bad("LOCATION_INVALID"))?;
-        let hash = |(at, piece): (usize, &[u8])| {
-            let offset = first + HASHED * i64::try_from(at).unwrap_or(0);
-            let limit = i32::try_from(piece.len()).unwrap_or(i32::MAX);
-            tl::types::FileHash { offset, limit, hash: Sha256::digest(piece).to_vec() }.into()
+        let compute = || {
+            let bytes = content.part(u64::try_from(first).unwrap_or(0), BLOCK as usize)?;
+            let hash = |(at, piece): (usize, &[u8])| {
+                let offset = first + HASHED * i64::try_from(at).unwrap_or(0);
+                let limit = i32::try_from(piece.len()).unwrap_or(i32::MAX);
+                tl::types::FileHash { offset, limit, hash: Sha256::digest(piece).to_vec() }.into()
+            };
+            Some(bytes.chunks(HASHED as usize).enumerate().map(hash).collect())
         };
-        Ok(bytes.chunks(HASHED as usize).enumerate().map(hash).collect())
+        self.datacentre.files.hashes((id, size, first), compute).ok_or_else(|| Failure::bad("LOCATION_INVALID"))
     }
 
     /// The file that a location means, if it lies here and the account may open it.
-    fn located(&self, location: &Location) -> Result<(i64, Content), Failure> {
+    fn located<'l>(&self, location: &'l Location) -> Result<(i64, &'l str, Content), Failure> {
         let (id, kind) = match location {
             Location::InputPhotoFileLocation(photo) => {
                 self.opens(photo.id, photo.access_hash, &photo.file_reference)?;
@@ -74,7 +76,7 @@ impl Caller<'_> {
             let name = if world.content(id, "").is_some() { "LOCATION_INVALID" } else { "FILE_ID_INVALID" };
             return Err(Failure::bad(name));
         };
-        Ok((id, content))
+        Ok((id, kind, content))
     }
 
     /// Whether a file lies in this datacentre, and hash and reference open it.
