@@ -7,7 +7,9 @@
 //! users and theirs, each sorted by key. Files come after all messages of a commit, and after users where they are photos of these.
 
 pub mod account;
+pub mod alert;
 pub mod audit;
+pub mod audit_log;
 pub mod avatar;
 pub mod boxes;
 pub mod budget;
@@ -17,6 +19,7 @@ pub mod content;
 pub mod conversation;
 pub mod counts;
 pub mod coverage;
+pub mod coverage_bar;
 pub mod database;
 pub mod document;
 pub mod entity;
@@ -24,6 +27,8 @@ mod erase;
 pub mod error;
 pub mod event;
 pub mod file;
+pub mod finding;
+pub mod gauge;
 pub mod health;
 pub mod import;
 pub mod join;
@@ -43,11 +48,13 @@ pub mod message;
 pub mod message_merge;
 pub mod metric;
 mod name;
+pub mod news;
 pub mod node;
 pub mod outbox;
 pub mod proxy;
 pub mod raw;
 pub mod reader;
+pub mod reading;
 pub mod reconcile;
 pub mod report;
 pub mod restore;
@@ -55,16 +62,21 @@ pub mod sampling;
 pub mod search;
 pub mod selection;
 pub mod series;
+pub mod session;
+pub mod signs;
 pub mod spans;
+pub mod statistics;
 pub mod stream;
 pub mod takeaway;
+pub mod token;
+pub mod turn;
 pub mod user;
 pub mod verify;
 pub mod version;
 pub mod watch;
 pub mod workflow;
 
-pub use database::{SchemaState, connect, schema_state};
+pub use database::{SchemaState, connect, for_requests, for_requests_to, schema_state};
 pub use error::Error;
 
 use chrono::{DateTime, Utc};
@@ -113,7 +125,9 @@ impl std::fmt::Display for ChatId {
 }
 
 /// Row id of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema, async_graphql::NewType,
+)]
 #[serde(transparent)]
 pub struct AccountId(pub i64);
 

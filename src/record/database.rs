@@ -12,7 +12,7 @@ use super::Error;
 const ACQUIRE: Duration = Duration::from_secs(10);
 
 /// Connections of one process; a job holds one only while it commits.
-const CONNECTIONS: u32 = 16;
+pub const CONNECTIONS: u32 = 16;
 
 /// Opens a pool, and proves with one connection that the database answers.
 pub async fn connect(url: &str) -> Result<PgPool, Error> {
@@ -25,9 +25,30 @@ pub async fn connect(url: &str) -> Result<PgPool, Error> {
     PgPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE)
-        .connect_with(options.application_name("telekeep"))
+        // Short statements, whose plans may look dear: compiling them takes a second.
+        .connect_with(options.application_name("telekeep").options([("jit", "off")]))
         .await
         .map_err(|source| Error::Unreachable { place, source })
+}
+
+/// Connections of the HTTP side; a request holds one only while it reads.
+pub const READERS: u32 = 12;
+/// How long a request waits for one of them: whoever asks is told that the database is away, and asks again.
+const READER_WAITS: Duration = Duration::from_secs(3);
+/// The longest statement of a request, in milliseconds.
+const STATEMENT: &str = "15000";
+
+/// A pool for requests of people: apart from that of the work, with time limits that suit them. Opens nothing yet.
+pub fn for_requests(url: &str) -> Result<PgPool, Error> {
+    let options: PgConnectOptions = url.parse().map_err(Error::Address)?;
+    Ok(for_requests_to(options))
+}
+
+/// See [`for_requests`].
+pub fn for_requests_to(options: PgConnectOptions) -> PgPool {
+    // Short statements, compiled by nobody.
+    let options = options.application_name("telekeep http").options([("statement_timeout", STATEMENT), ("jit", "off")]);
+    PgPoolOptions::new().max_connections(READERS).acquire_timeout(READER_WAITS).connect_lazy_with(options)
 }
 
 /// What the database's migrations are, seen from this binary.
@@ -107,4 +128,43 @@ pub async fn schema_state(pool: &PgPool, migrator: &Migrator) -> Result<SchemaSt
         .filter(|version| !applied.iter().any(|(done, _, _)| done == version))
         .collect();
     Ok(if missing.is_empty() { SchemaState::Current } else { SchemaState::Old { missing } })
+}
+
+/// The server, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// As 150004 for 15.4.
+    pub version: i32,
+    pub encoding: String,
+    pub max_connections: i64,
+    pub reserved_connections: i64,
+    /// It is no standby, and transactions may write.
+    pub writable: bool,
+    /// Settings that matter, with their values.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Asks the server for its version and settings.
+pub async fn server(pool: &PgPool) -> Result<Server, Error> {
+    let (version, encoding, max, reserved, writable): (i32, String, i64, i64, bool) = sqlx::query_as(
+        "select current_setting('server_version_num')::int, current_setting('server_encoding'),
+                current_setting('max_connections')::bigint, current_setting('superuser_reserved_connections')::bigint,
+                not pg_is_in_recovery() and current_setting('transaction_read_only') = 'off'",
+    )
+    .fetch_one(pool)
+    .await?;
+    let settings = sqlx::query_as(
+        "select name, setting from pg_settings
+         where name in ('fsync', 'full_page_writes', 'synchronous_commit', 'autovacuum') order by name",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(Server { version, encoding, max_connections: max, reserved_connections: reserved, writable, settings })
+}
+
+/// What tells this record from another one: as old as its first migration, and kept by a restored copy of it.
+pub async fn identity(pool: &PgPool) -> Result<String, Error> {
+    Ok(sqlx::query_scalar("select current_database() || ' ' || extract(epoch from min(installed_on))::text from _sqlx_migrations")
+        .fetch_one(pool)
+        .await?)
 }

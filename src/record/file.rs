@@ -5,6 +5,7 @@
 //! are made in its fenced transaction.
 
 pub mod deciding;
+pub mod dry_run;
 pub mod listing;
 pub mod progress;
 pub mod removal;

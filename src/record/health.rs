@@ -11,8 +11,9 @@ use super::AccountId;
 use super::account::{ALL_METHODS, Account, AccountState};
 
 /// How an account fares now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema, async_graphql::Enum)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AccountFares)]
 pub enum Fares {
     Active,
     /// Telegram asked one or more of its methods to rest; the others go on.
@@ -38,7 +39,8 @@ impl Fares {
 }
 
 /// A wait that Telegram asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[schema(as = AccountRest)]
 pub struct Rest {
     /// Telegram's own name; `*`: all.
     pub method: String,
@@ -56,7 +58,9 @@ pub struct Bucket {
 }
 
 /// An account and how it fares.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[graphql(name = "Account")]
+#[schema(as = Account)]
 pub struct Health {
     pub id: AccountId,
     pub label: String,
@@ -75,6 +79,14 @@ pub struct Health {
     /// Watched chats that it is known to be able to read.
     pub can_read: i64,
     pub created_at: DateTime<Utc>,
+}
+
+impl Health {
+    /// Whether only signing in again brings it back. One that an operator signed out is left alone.
+    pub fn needs_sign_in(&self) -> bool {
+        let by_operator = self.state_reason.as_deref().is_some_and(|why| why.starts_with("logged out"));
+        (self.state == Fares::Lost && !by_operator) || (self.state == Fares::Held && self.needs_login)
+    }
 }
 
 /// All accounts and how they fare, oldest first; or one.
@@ -139,7 +151,7 @@ pub async fn buckets(conn: &mut PgConnection, account: AccountId) -> sqlx::Resul
 }
 
 /// A watched chat as an account stands to it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct ChatOfAccount {
     pub chat_id: i64,
     pub title: Option<String>,

@@ -120,6 +120,14 @@ pub async fn take(conn: &mut PgConnection, account: AccountId, node: NodeId, gon
     .bind(node)
     .fetch_one(&mut *conn)
     .await?;
+    // What an operator does by hand is no restlessness.
+    if works {
+        sqlx::query("insert into account_lease_taken (account_id, node) values ($1, $2)")
+            .bind(account.0)
+            .bind(&name)
+            .execute(&mut *conn)
+            .await?;
+    }
     queue::set_holder(conn, account.0, Some(&node.holder())).await?;
     Ok(Taken::Token(token))
 }

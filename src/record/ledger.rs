@@ -188,7 +188,7 @@ pub async fn holes_of(conn: &mut PgConnection, ledger: &Coverage) -> Result<Vec<
     holes_within(conn, ledger, visible, i64::MAX - 1).await
 }
 
-async fn holes_within(conn: &mut PgConnection, ledger: &Coverage, from: i64, to: i64) -> Result<Vec<(i64, i64)>, Error> {
+pub(super) async fn holes_within(conn: &mut PgConnection, ledger: &Coverage, from: i64, to: i64) -> Result<Vec<(i64, i64)>, Error> {
     // Only spans that nobody answered for are compared with message rows.
     Ok(sqlx::query_as(
         "with c as (

@@ -9,7 +9,7 @@ use super::member::Status;
 use super::{ChatId, Error};
 
 /// A member with a name.
-#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct Member {
     pub chat_id: i64,
     pub user_id: i64,
@@ -21,6 +21,7 @@ pub struct Member {
     pub is_member: Option<bool>,
     /// title, rights, dates and who invited, promoted, restricted or removed
     #[sqlx(rename = "body")]
+    #[schema(value_type = Object)]
     pub fields: Value,
     pub first_seen: DateTime<Utc>,
     pub last_seen: DateTime<Utc>,

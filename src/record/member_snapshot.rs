@@ -227,7 +227,8 @@ pub async fn letters(conn: &mut PgConnection, chat: ChatId) -> Result<Vec<String
 }
 
 /// A list for people.
-#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow, utoipa::ToSchema)]
+#[schema(as = MemberList)]
 pub struct Snapshot {
     pub id: i64,
     pub chat_id: i64,

@@ -162,7 +162,7 @@ fn equal_content_advances_the_order_key_without_a_revision() {
 
 #[derive(Debug, Clone)]
 enum Event {
-    Content(Message, Observation),
+    Content(Box<(Message, Observation)>),
     Deletion(i64),
 }
 
@@ -175,7 +175,7 @@ fn event() -> impl Strategy<Value = Event> {
                 None => says(&text),
             };
             let observation = if via == 0 { import() } else { seen(Via::History, pts) };
-            Event::Content(message, observation)
+            Event::Content(Box::new((message, observation)))
         },
     );
     prop_oneof![4 => content, 1 => (0..9_i64).prop_map(Event::Deletion)]
@@ -183,7 +183,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn apply(row: Option<&Row>, event: &Event) -> Merged {
     match event {
-        Event::Content(message, observation) => merge(row, message, observation),
+        Event::Content(content) => merge(row, &content.0, &content.1),
         Event::Deletion(when) => delete(row, Some(CHAT), at(*when), None, &seen(Via::Live, None)),
     }
 }

@@ -7,7 +7,9 @@ use sqlx::{PgConnection, PgPool};
 use super::lease::LEASE;
 
 /// Names one life of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, sqlx::Type)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, sqlx::Type, utoipa::ToSchema, async_graphql::NewType,
+)]
 #[sqlx(transparent)]
 pub struct NodeId(pub i64);
 
@@ -41,7 +43,7 @@ pub struct NewNode<'a> {
 }
 
 /// A node, for people.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct Node {
     pub id: NodeId,
     pub name: String,
@@ -63,7 +65,7 @@ pub struct Node {
 /// Begins a node's life.
 pub async fn begin(conn: &mut PgConnection, node: &NewNode<'_>) -> sqlx::Result<NodeId> {
     sqlx::query_scalar(
-        "insert into node (name, version, host, boot, pid_space, pid, pid_start, source) values ($1, $2, $3, $4, $5, $6, $7, $8)
+        "insert into node (name, version, host, boot, pid_space, pid, pid_start, source, schema_version) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          returning id",
     )
     .bind(node.name)
@@ -74,6 +76,7 @@ pub async fn begin(conn: &mut PgConnection, node: &NewNode<'_>) -> sqlx::Result<
     .bind(node.process.pid)
     .bind(node.process.pid_start)
     .bind(node.source)
+    .bind(crate::MIGRATOR.iter().map(|migration| migration.version).max())
     .fetch_one(conn)
     .await
 }

@@ -28,7 +28,7 @@ pub struct Entry {
 }
 
 /// A place that documents go to.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Sink {
     pub name: String,
     /// active, waiting (the sink is away or refuses everything), held (a kind waits for the operator)

@@ -21,7 +21,7 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 const NO_RETURN: Duration = Duration::from_secs(90);
 
 /// What is known of a proxy, without its password.
-#[derive(Debug, Clone, PartialEq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, FromRow, utoipa::ToSchema)]
 pub struct Proxy {
     pub name: String,
     pub host: String,

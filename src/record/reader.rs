@@ -170,7 +170,7 @@ pub async fn misplaced(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<
 }
 
 /// What an account can see of a chat, as the ledger has it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, sqlx::FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct Sight {
     #[serde(skip)]
     pub account_id: i64,

@@ -1,6 +1,7 @@
 //! What the reconcile trigger asks: which watched chats have something to read, all of them in one query.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 
 use super::coverage::{WINDOW, Window};
@@ -153,4 +154,37 @@ pub async fn incomplete(conn: &mut PgConnection, chats: &[i64], since: DateTime<
 pub async fn begin(conn: &mut PgConnection) -> Result<bool, Error> {
     without_jit(conn).await?;
     Ok(sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended('telekeep reconcile', 0))").fetch_one(conn).await?)
+}
+
+/// What a watched chat lacks, in ids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Lacking {
+    pub chat_id: i64,
+    pub title: Option<String>,
+    pub missing: i64,
+    pub stale: i64,
+    /// May have changed unseen, and is looked at again block by block.
+    pub revisit: i64,
+}
+
+/// The watched chats that lack something: missing or stale ids that some account can see, or ids to look at again. As heavy as
+/// [`due`]: the rows of gaps that are not folded yet are read.
+pub async fn lacking(conn: &mut PgConnection) -> Result<Vec<Lacking>, Error> {
+    const LACKING: &str = concat!(
+        holes!(),
+        ", lacks as (
+             select chat_id, sum(hi - lo) as ids from hole group by chat_id
+         ), aged as (
+             select chat_id, sum(upper(r) - lower(r)) as ids from seen, unnest(scope * stale) r group by chat_id
+         ), later as (
+             select chat_id, sum(greatest(revisit_to - greatest(floor, 1) + 1, 0)) as ids
+             from coverage join watch using (chat_id) where revisit_to is not null group by chat_id
+         )
+         select w.chat_id, c.body->>'title' as title, (coalesce(l.ids, 0) - coalesce(a.ids, 0))::bigint as missing,
+             coalesce(a.ids, 0)::bigint as stale, coalesce(r.ids, 0)::bigint as revisit
+         from watch w left join chat c using (chat_id)
+         left join lacks l using (chat_id) left join aged a using (chat_id) left join later r using (chat_id)
+         where l.ids > 0 or r.ids > 0 order by w.chat_id"
+    );
+    Ok(sqlx::query_as(LACKING).bind(None::<Vec<i64>>).fetch_all(conn).await?)
 }

@@ -11,7 +11,9 @@ use super::reader::{self, Sight};
 use super::{ChatId, Error, ledger};
 
 /// One ledger row in numbers. collected + deleted + lost + empty + inaccessible + stale + dead + missing = top - floor + 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[graphql(name = "Coverage")]
+#[schema(as = Coverage)]
 pub struct ChatCoverage {
     pub chat_id: i64,
     pub title: Option<String>,
@@ -43,6 +45,8 @@ pub struct ChatCoverage {
     /// Verified as of: when Telegram last said that, beyond the holes, nothing is missing. None: it was never asked.
     pub verified_at: Option<DateTime<Utc>>,
     /// Spans to read: missing and stale ids, both ends included. A deleted id inside a stale span is not cut out.
+    #[graphql(skip)]
+    #[schema(value_type = Vec<Vec<i64>>)]
     pub holes: Vec<(i64, i64)>,
     /// Where ids are inaccessible: who could see what, and why no longer.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -7,7 +7,9 @@ use sqlx::PgConnection;
 use super::{AccountId, ChatId, Error};
 
 /// What a deletion on Telegram does to the content here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum, serde::Deserialize, utoipa::ToSchema, async_graphql::Enum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDelete {
     /// The message is marked as deleted; its content and its versions stay
@@ -48,7 +50,7 @@ impl NewWatch {
 }
 
 /// A watched chat, with what is known of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct Watch {
     pub chat_id: i64,
     #[sqlx(rename = "kind")]
@@ -74,8 +76,11 @@ const LIST: &str = "select w.chat_id, c.type as kind,
     left join chat c using (chat_id)
     left join telegram_user u on u.user_id = w.chat_id
     left join account a on a.id = w.reader_id
-    where $1::bigint is null or w.chat_id = $1
-    order by w.chat_id";
+    where ($1::bigint is null or w.chat_id = $1) and ($2::bigint is null or w.chat_id > $2)
+      and ($3::text is null or $3 = any(w.tags))
+      and ($4::text is null or strpos(lower(concat_ws(' ', c.body->>'title', u.body->>'first_name', u.body->>'last_name',
+            c.body->>'username', u.body->>'username')), lower($4)) > 0)
+    order by w.chat_id limit $5";
 
 /// Watches a chat; again, it updates what is said and keeps what is not. Answers whether it is new.
 pub async fn watch(conn: &mut PgConnection, wish: &NewWatch) -> Result<bool, Error> {
@@ -122,14 +127,47 @@ pub async fn unwatch(conn: &mut PgConnection, chat: ChatId) -> Result<bool, Erro
     Ok(sqlx::query("delete from watch where chat_id = $1").bind(chat.0).execute(conn).await?.rows_affected() > 0)
 }
 
+/// Which watched chats are meant; what is none does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub chat: Option<i64>,
+    /// Beyond this id.
+    pub after: Option<i64>,
+    pub tag: Option<String>,
+    /// A part of the title or the name, in upper or lower case.
+    pub text: Option<String>,
+    /// At most so many.
+    pub limit: Option<i64>,
+}
+
+/// Watched chats, by id.
+pub async fn page(conn: &mut PgConnection, filter: &Filter) -> Result<Vec<Watch>, Error> {
+    let query = sqlx::query_as(LIST).bind(filter.chat).bind(filter.after).bind(&filter.tag).bind(&filter.text).bind(filter.limit);
+    Ok(query.fetch_all(conn).await?)
+}
+
 /// All watched chats, by id.
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<Watch>, Error> {
-    Ok(sqlx::query_as(LIST).bind(None::<i64>).fetch_all(conn).await?)
+    page(conn, &Filter::default()).await
 }
 
 /// One watched chat.
 pub async fn show(conn: &mut PgConnection, chat: ChatId) -> Result<Option<Watch>, Error> {
-    Ok(sqlx::query_as(LIST).bind(chat.0).fetch_optional(conn).await?)
+    Ok(page(conn, &Filter { chat: Some(chat.0), ..Filter::default() }).await?.pop())
+}
+
+/// The most tags of a chat.
+pub const MOST_TAGS: usize = 50;
+
+/// Whether a text may be a tag: 1 to 64 characters without spaces.
+pub fn is_tag(text: &str) -> bool {
+    (1..=64).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// Gives a watched chat these tags in place of those that it has. Answers whether it is watched.
+pub async fn set_tags(conn: &mut PgConnection, chat: ChatId, tags: &[String]) -> Result<bool, Error> {
+    let done = sqlx::query("update watch set tags = $2 where chat_id = $1").bind(chat.0).bind(tags).execute(conn).await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Holds a chat's watch row until the transaction ends, or says that there is none.

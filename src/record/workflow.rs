@@ -21,7 +21,7 @@ pub enum Started {
 }
 
 /// One step of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct StepRow {
     pub step: String,
     /// waiting, running, done, failed, skipped
@@ -33,7 +33,7 @@ pub struct StepRow {
 }
 
 /// One run, for people.
-#[derive(Debug, Clone, Serialize, FromRow)]
+#[derive(Debug, Clone, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct RunRow {
     pub id: i64,
     pub workflow: String,
@@ -218,15 +218,60 @@ pub async fn close_run(conn: &mut PgConnection, run: i64, state: &str) -> sqlx::
 
 /// The newest runs, of one workflow or all.
 pub async fn runs(conn: &mut PgConnection, workflow: Option<&str>, limit: i64) -> sqlx::Result<Vec<RunRow>> {
-    sqlx::query_as("select * from workflow_run where $1::text is null or workflow = $1 order by id desc limit $2")
-        .bind(workflow)
+    runs_of(conn, &Runs { workflow: workflow.map(str::to_owned), ..Runs::default() }, limit).await
+}
+
+/// Which runs are meant; what is none does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Runs {
+    pub ids: Option<Vec<i64>>,
+    pub workflow: Option<String>,
+    pub chat: Option<i64>,
+    /// running, done, failed or skipped
+    pub state: Option<String>,
+    /// Older than this one.
+    pub before: Option<i64>,
+}
+
+/// Runs, the newest first.
+pub async fn runs_of(conn: &mut PgConnection, which: &Runs, limit: i64) -> sqlx::Result<Vec<RunRow>> {
+    sqlx::query_as(
+        "select id, workflow, tick, chat_id, trigger, state, created_at, finished_at from workflow_run
+          where ($1::bigint[] is null or id = any($1)) and ($2::text is null or workflow = $2)
+            and ($3::bigint is null or chat_id = $3) and ($4::text is null or state = $4) and ($5::bigint is null or id < $5)
+          order by id desc limit $6",
+    )
+    .bind(&which.ids)
+    .bind(&which.workflow)
+    .bind(which.chat)
+    .bind(&which.state)
+    .bind(which.before)
+    .bind(limit)
+    .fetch_all(conn)
+    .await
+}
+
+/// A job that a step of a run waited for.
+#[derive(Debug, Clone, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
+pub struct StepJob {
+    pub step: String,
+    pub job: i64,
+    /// None while it is unfinished: done, dead, cancelled, discarded.
+    pub outcome: Option<String>,
+}
+
+/// The jobs of a run, in the order of their numbers.
+pub async fn jobs_of(conn: &mut PgConnection, run: i64, limit: i64) -> sqlx::Result<Vec<StepJob>> {
+    sqlx::query_as("select step, job_id as job, outcome from step_job where run_id = $1 order by job_id limit $2")
+        .bind(run)
         .bind(limit)
         .fetch_all(conn)
         .await
 }
 
 /// A workflow that the operator paused.
-#[derive(Debug, Clone, Serialize, FromRow)]
+#[derive(Debug, Clone, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[schema(as = WorkflowPaused)]
 pub struct PauseRow {
     pub workflow: String,
     pub reason: Option<String>,

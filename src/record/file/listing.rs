@@ -9,7 +9,9 @@ use crate::record::media::MediaId;
 use crate::record::{ChatId, Error};
 
 /// One file and how far it is.
-#[derive(Debug, Clone, Serialize, FromRow)]
+#[derive(Debug, Clone, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[graphql(name = "File")]
+#[schema(as = File)]
 pub struct Listed {
     pub id: i64,
     /// `photo_ID` or `document_ID`.
@@ -42,7 +44,8 @@ pub struct Listed {
 }
 
 const LISTED: &str = "select *, case when rate > 0 then greatest(size - position, 0) / rate end as remaining_seconds from (
-    select m.id, m.space || '_' || m.file_id as media_id, m.type, m.mime_type, m.size, m.state, m.state_reason, m.state_at, f.rule,
+    select m.id, m.space || '_' || m.file_id as media_id, m.type, m.mime_type, m.size, m.state, m.state_at, f.rule,
+        coalesce(m.state_reason, case m.state when 'skipped' then 'the rules have not looked at it yet' end) as state_reason,
         coalesce(f.by_operator, false) as by_operator, m.restricted, coalesce(f.position, 0) as position, f.node,
         coalesce(f.fetched, 0) as fetched, coalesce(f.refetched, 0) as refetched, coalesce(f.damaged, 0) as damaged,
         coalesce(f.renewed, 0) as renewed,
@@ -52,14 +55,22 @@ const LISTED: &str = "select *, case when rate > 0 then greatest(size - position
         (select count(*) from media_source s where s.media = m.id) as sources
       from media m left join file f on f.media = m.id where not m.erased";
 
-/// Files, the newest first.
-pub async fn list(conn: &mut PgConnection, state: Option<State>, chat: Option<ChatId>, limit: i64) -> Result<Vec<Listed>, Error> {
+/// Files, the newest first; those that are older than one, where it is given.
+pub async fn list(
+    conn: &mut PgConnection,
+    state: Option<State>,
+    chat: Option<ChatId>,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Listed>, Error> {
     let statement = format!(
         "{LISTED} and ($1::text is null or m.state = $1)
             and ($2::bigint is null or exists (select from media_source s where s.media = m.id and s.chat_id = $2))
+            and ($4::bigint is null or m.id < $4)
           order by m.id desc limit $3) listed order by id desc"
     );
     let query = sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(state.map(State::as_str)).bind(chat.map(|c| c.0)).bind(limit);
+    let query = query.bind(before);
     Ok(query.fetch_all(conn).await?)
 }
 
@@ -70,7 +81,9 @@ pub async fn show(conn: &mut PgConnection, file: MediaId) -> Result<Option<Liste
 }
 
 /// How many files are in a state, and their bytes.
-#[derive(Debug, Clone, Serialize, FromRow)]
+#[derive(Debug, Clone, Serialize, FromRow, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[graphql(name = "FileTotal")]
+#[schema(as = FileTotal)]
 pub struct Total {
     pub state: String,
     pub files: i64,
