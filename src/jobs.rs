@@ -10,6 +10,7 @@ pub mod fetching;
 pub mod file_download;
 pub mod handover;
 pub mod history_fetch;
+mod measured;
 pub mod member_snapshot;
 
 use std::{
@@ -21,6 +22,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{PgConnection, PgPool};
 use telekeep_queue::{self as queue, Conflict, NewJob, Outcome, Policy, Worker};
+use tracing::Instrument;
 
 use crate::{
     account::{self, Accounts},
@@ -230,7 +232,8 @@ fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>, set
     worker.register(J::KIND, J::POLICY, move |job: queue::Job| {
         let (pool, accounts, settings) = (pool.clone(), accounts.clone(), settings.clone());
         let cx = JobContext { pool, accounts, settings, job, asked: Mutex::default() };
-        async move {
+        let span = measured::span(&cx.job);
+        measured::start(J::KIND, async move {
             let payload: J = match serde_json::from_value(cx.job.payload.clone()) {
                 Ok(payload) => payload,
                 Err(e) => return settle(&cx, None, JobError::Payload(e)).await,
@@ -240,7 +243,8 @@ fn register<J: Job>(worker: Worker, pool: &PgPool, accounts: &Arc<Accounts>, set
                 Ok(Progress::MoreToDo) => Outcome::MoreToDo,
                 Err(e) => settle(&cx, payload.chat(), e).await,
             }
-        }
+        })
+        .instrument(span)
     })
 }
 

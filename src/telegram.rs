@@ -10,6 +10,7 @@
 //! - `wire`: the relay that each byte of an account passes, and the gate that shuts it.
 //! - `portraits`: photos that users show.
 //! - `transfer`: files, over connections of their own.
+//! - `look`: whether Telegram answers at all, without an account.
 //! - `history`, `chats`, `members`: the calls that collecting needs. `joining`: the ones that change where an account is. `login`: signing in.
 //!
 //! Nothing here writes to a database, and nothing here loops on an error.
@@ -24,7 +25,9 @@ pub mod hearing;
 pub mod history;
 pub mod joining;
 pub mod login;
+pub mod look;
 pub mod members;
+mod meter;
 pub mod portraits;
 pub mod session;
 pub mod transfer;
@@ -39,6 +42,11 @@ pub use hearing::{Heard, Hearing};
 pub use history::HistoryRequest;
 pub use login::{CodeSent, QrStep, SignIn};
 pub use session::{AuthKey, Datacenter, Phone, SessionData};
+
+/// Connections to Telegram that this process has open, over all accounts.
+pub fn open_connections() -> usize {
+    meter::open_connections()
+}
 
 /// What a call gives.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,6 +1,7 @@
 //! How accounts fare, and what an operator does about it: look, hold, release.
 
 use serde::Serialize;
+use sqlx::PgConnection;
 
 use super::{Account, AccountState, Accounts, Error, LostKey, Result, table, unseal_session};
 use crate::record::AccountId;
@@ -8,7 +9,7 @@ use crate::record::health::{self, ChatOfAccount, Health};
 use crate::telegram::budget;
 
 /// What an account has left of a budget now.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct BudgetLeft {
     /// Telegram's own name.
     pub method: String,
@@ -21,7 +22,8 @@ pub struct BudgetLeft {
 }
 
 /// All that there is to tell of one account.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[schema(as = AccountInFull)]
 pub struct Shown {
     #[serde(flatten)]
     pub health: Health,
@@ -69,28 +71,37 @@ impl Accounts {
 
     /// Stops an account until it is released. The processes that use it close it within seconds.
     pub async fn hold(&self, account: &Account, reason: &str) -> Result<()> {
-        let mut conn = self.pool.acquire().await?;
-        let changed = table::set_state(&mut conn, account.id, AccountState::Held, Some(reason)).await?;
-        drop(conn);
-        self.close_one(account.id).await;
-        match changed {
-            true => Ok(()),
-            false => self.refused(account.id).await,
+        let held = hold_within(&mut *self.pool.acquire().await?, account.id, reason).await;
+        // Also where it was held before; not where the record does not say so.
+        if !matches!(held, Err(Error::Database(_))) {
+            self.close_one(account.id).await;
         }
+        held
     }
 
     /// Makes a held account active again. One that is lost, or whose key is spent, is refused with what to do.
     pub async fn release(&self, account: &Account) -> Result<()> {
-        match table::release(&mut *self.pool.acquire().await?, account.id).await? {
-            true => Ok(()),
-            false => self.refused(account.id).await,
-        }
+        release_within(&mut *self.pool.acquire().await?, account.id).await
     }
+}
 
-    async fn refused(&self, id: AccountId) -> Result<()> {
-        let Some(now) = health::list(&mut *self.pool.acquire().await?, Some(id)).await?.pop() else {
-            return Err(Error::Unknown(id));
-        };
-        Err(Error::Stays { label: now.label, state: now.state.as_str(), needs_login: now.needs_login, reason: now.state_reason })
+/// [`Accounts::hold`] in the caller's transaction, by who uses no account.
+pub async fn hold_within(conn: &mut PgConnection, id: AccountId, reason: &str) -> Result<()> {
+    match table::set_state(conn, id, AccountState::Held, Some(reason)).await? {
+        true => Ok(()),
+        false => refused(conn, id).await,
     }
+}
+
+/// [`Accounts::release`] in the caller's transaction.
+pub async fn release_within(conn: &mut PgConnection, id: AccountId) -> Result<()> {
+    match table::release(conn, id).await? {
+        true => Ok(()),
+        false => refused(conn, id).await,
+    }
+}
+
+async fn refused(conn: &mut PgConnection, id: AccountId) -> Result<()> {
+    let Some(now) = health::list(conn, Some(id)).await?.pop() else { return Err(Error::Unknown(id)) };
+    Err(Error::Stays { label: now.label, state: now.state.as_str(), needs_login: now.needs_login, reason: now.state_reason })
 }

@@ -23,6 +23,7 @@ use crate::record::lease::{self as table, Holder, LEASE, Taken};
 use crate::record::node::{self, NewNode, NodeId};
 use crate::telegram::dial::{DialError, Route};
 use crate::telegram::wire::{Gate, Refused};
+use crate::telemetry::metrics;
 
 /// Between two renewals: a third of the lease.
 const RENEW: Duration = Duration::from_secs(10);
@@ -202,12 +203,18 @@ impl Accounts {
                 let held = Arc::new(Held::new(id, token, asked));
                 self.leases.held().insert(id, Arc::clone(&held));
                 self.leases.taken.notify_one();
+                metrics::LEASES_TAKEN.add(1, &[]);
                 Ok(held)
             }
             Taken::Held(holder) => Err(Busy::Held(holder)),
             Taken::Pinned(nodes) => Err(Busy::Pinned(nodes)),
             Taken::JustLeft(wait) => Err(Busy::JustLeft(wait)),
         })
+    }
+
+    /// Whether what this process holds was renewed in time; also where it holds nothing.
+    pub fn leases_are_renewed(&self) -> bool {
+        self.leases.held().values().all(|held| held.is_lost() || held.is_open())
     }
 
     /// The name of this node.

@@ -17,7 +17,7 @@ use sqlx::{PgConnection, PgPool};
 pub use crate::record::proxy::{Binding, Proxy};
 pub use address::Address;
 pub(super) use stock::seal_anew;
-pub use stock::{BadLine, Resealed};
+pub use stock::{BadLine, Resealed, bind_within, remove_within};
 pub(super) use way::Way;
 
 use super::{KeySource, LostKey, Result, SealKey};

@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use super::lease::Held;
 use super::{Account, AccountState, Accounts, Error};
@@ -22,6 +23,7 @@ use crate::normalize;
 use crate::record::{self, AccountId, ChatId, Via, boxes, coverage, event, stream as table};
 use crate::telegram::updates::{Batch, Sequence, Sequencer, Source};
 use crate::telegram::{self, Connection, Heard, Hearing, InputChat, budget};
+use crate::telemetry::{metrics, traces};
 use pending::Pending;
 
 /// How a stream is paced.
@@ -295,10 +297,19 @@ impl Stream<'_> {
     async fn commit(&mut self) -> Result<(), Ended> {
         let Some(taken) = self.pending.take() else { return Ok(()) };
         let follows = self.follows.keys().copied().collect();
-        let mut tx = self.pool().begin().await?;
-        self.accounts.fence(&mut tx, self.account).await?;
-        let written = table::commit(&mut tx, self.account, &follows, &taken.heard, &taken.advance).await?;
-        tx.commit().await?;
+        let began = clock::mark();
+        let commit = async {
+            let mut tx = self.pool().begin().await?;
+            self.accounts.fence(&mut tx, self.account).await?;
+            let written = table::commit(&mut tx, self.account, &follows, &taken.heard, &taken.advance).await?;
+            tx.commit().await?;
+            Ok::<_, Ended>(written)
+        };
+        let heard = taken.heard.iter().map(|(_, happened)| happened.messages.len()).sum();
+        let written = commit.instrument(traces::commit(heard)).await?;
+        metrics::COMMIT_DURATION.took(began.elapsed(), &[]);
+        metrics::FACTS_COMMITTED.add(written.new.len() as u64, &["new"]);
+        metrics::FACTS_COMMITTED.add(written.revised.len() as u64, &["revised"]);
         self.pending.committed(&taken.advance);
         tracing::debug!(
             account.id = self.account.0,
@@ -345,6 +356,7 @@ impl Stream<'_> {
             Sequence::Common => self.ask_common().await,
             Sequence::Channel(channel) => self.ask_channel(channel).await,
         };
+        metrics::DIFFERENCES.add(1, &[if asked.is_ok() { "ok" } else { "failed" }]);
         let failed = match asked {
             Ok(batch) => {
                 self.failures = 0;

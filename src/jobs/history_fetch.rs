@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use telekeep_queue as queue;
+use tracing::Instrument;
 
 use super::{Job, JobContext, Progress};
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
         ledger::{self, PageRequest},
     },
     telegram::{HistoryRequest, budget, history::PAGE},
+    telemetry::traces,
 };
 
 /// One aligned window of message ids of one chat.
@@ -66,15 +68,19 @@ impl Job for HistoryFetch {
             cx.accounts.note_peers(reader.account, &page.peers()).await?;
             let seen = Observation { account: reader.account, via: Via::History, job: Some(cx.job.id), pts: page.pts.or(pts) };
 
-            let mut tx = cx.pool.begin().await?;
-            queue::fence(&mut tx, cx.job.token).await?;
-            cx.accounts.fence(&mut tx, reader.account).await?;
-            let committed = ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;
-            record::commit_people(&mut tx, &page.chats, &page.users, &seen).await?;
-            let total = (self.window.to.min(before.top) - self.window.from + 1).max(0);
-            let left = committed.settled.map_or(newest, |(from, _)| from - 1) - self.window.from + 1;
-            queue::progress(&mut tx, cx.job.token, (total - left).clamp(0, total), Some(total), None).await?;
-            tx.commit().await?;
+            let commit = async {
+                let mut tx = cx.pool.begin().await?;
+                queue::fence(&mut tx, cx.job.token).await?;
+                cx.accounts.fence(&mut tx, reader.account).await?;
+                let committed = ledger::commit_page(&mut tx, &request, &page.messages, &page.shown(), &seen).await?;
+                record::commit_people(&mut tx, &page.chats, &page.users, &seen).await?;
+                let total = (self.window.to.min(before.top) - self.window.from + 1).max(0);
+                let left = committed.settled.map_or(newest, |(from, _)| from - 1) - self.window.from + 1;
+                queue::progress(&mut tx, cx.job.token, (total - left).clamp(0, total), Some(total), None).await?;
+                tx.commit().await?;
+                Ok::<_, JobError>(committed)
+            };
+            let committed = commit.instrument(traces::commit(page.messages.len())).await?;
             if committed.settled.is_none() {
                 // An answer that settles nothing would be asked for again for ever.
                 let found = "a page outside of what was asked";

@@ -2,15 +2,20 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Key;
-use object_store::{ObjectStoreExt, RetryConfig, WriteMultipart};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig, WriteMultipart};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
 
 use super::staging::{STAGING, Staged};
 
@@ -18,6 +23,8 @@ use super::staging::{STAGING, Staged};
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>).
 const PIECE: usize = 16 << 20;
 const PIECES: usize = 2;
+/// Bytes that are read of a folder's file at once.
+const READ_AT_ONCE: usize = 64 << 10;
 /// For so long S3 is asked again before it counts as lost.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -30,6 +37,18 @@ pub struct Content {
 }
 
 impl Content {
+    /// Of a hash in hexadecimal digits; none where it is no such hash.
+    pub fn of_hex(hex: &str, size: u64) -> Option<Self> {
+        let mut sha256 = [0; 32];
+        if hex.len() != 64 || !hex.is_ascii() {
+            return None;
+        }
+        for (place, byte) in sha256.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[place * 2..place * 2 + 2], 16).ok()?;
+        }
+        Some(Self { sha256, size })
+    }
+
     /// The hash in hexadecimal digits.
     pub fn hex(&self) -> String {
         self.sha256.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -138,6 +157,14 @@ impl Store {
         &self.staging
     }
 
+    /// The folder, where it is one.
+    pub fn folder(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder.clone()),
+            Place::S3 { .. } => None,
+        }
+    }
+
     /// As people know it.
     pub fn address(&self) -> String {
         match &self.place {
@@ -162,6 +189,30 @@ impl Store {
                 Err(object_store::Error::NotFound { .. }) => Ok(false),
                 Err(e) => Err(self.lost(e)),
             },
+        }
+    }
+
+    /// A part of a content, whole where no part is named, as it is read. A content that is not there is [`StoreError::Lost`].
+    pub async fn read(
+        &self,
+        content: &Content,
+        part: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let path = folder.join(content.location());
+                let failed = |e| StoreError::local(&path, e);
+                let mut file = tokio::fs::File::open(&path).await.map_err(failed)?;
+                file.seek(io::SeekFrom::Start(part.start)).await.map_err(failed)?;
+                let pieces = ReaderStream::with_capacity(file.take(part.end.saturating_sub(part.start)), READ_AT_ONCE);
+                Ok(pieces.map_err(move |e| StoreError::local(&path, e)).boxed())
+            }
+            Place::S3 { bucket, prefix, address } => {
+                let options = GetOptions { range: Some(GetRange::Bounded(part)), ..GetOptions::default() };
+                let got = bucket.get_opts(&key(prefix, content), options).await.map_err(|e| self.lost(e))?;
+                let place = address.clone();
+                Ok(got.into_stream().map_err(move |e| StoreError::Lost { place: place.clone(), source: e.into() }).boxed())
+            }
         }
     }
 
@@ -289,6 +340,9 @@ mod tests {
             assert_eq!(store.has(&content).await.unwrap(), !new);
             assert_eq!(store.keep(staged, &content).await.unwrap(), new);
             assert_eq!(std::fs::read(folder.path().join(content.location())).unwrap(), b"a ship");
+            let named = Content::of_hex(&content.hex(), content.size).unwrap();
+            let part: Vec<Bytes> = store.read(&named, 2..5).await.unwrap().try_collect().await.unwrap();
+            assert_eq!(part.concat(), b"shi");
             assert!(!Staged::path(store.staging(), media).exists());
             let other = Content { size: 7, ..content };
             assert!(!store.has(&other).await.unwrap(), "what has another size is not this");

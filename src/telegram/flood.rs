@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::Instrument;
+
 use super::{Error, Result};
 use crate::clock;
+use crate::telemetry::{metrics, traces};
 
 /// The longest single wait that is slept instead of being returned.
 pub const LONGEST_SLEEP: Duration = Duration::from_secs(5);
@@ -51,7 +54,7 @@ where
 {
     for _ in 0..MOST_SLEEPS {
         rests.over(method).await?;
-        match call().await {
+        match counted(method, call().instrument(span(method)).await) {
             Err(Error::Flood { method, wait }) if wait <= LONGEST_SLEEP => {
                 tracing::debug!(telegram.method = %method, wait_s = wait.as_secs(), "sleeping through a short flood wait");
                 rests.begin(method, wait + MARGIN);
@@ -60,7 +63,30 @@ where
         }
     }
     rests.over(method).await?;
-    noted(rests, call().await)
+    noted(rests, counted(method, call().instrument(span(method)).await))
+}
+
+/// A call as a part of a trace.
+fn span(method: &str) -> tracing::Span {
+    tracing::info_span!(target: traces::TARGET, "telegram", otel.name = method, otel.kind = "client", rpc.method = method)
+}
+
+/// Counts what came of a call.
+fn counted<T>(method: &str, answer: Result<T>) -> Result<T> {
+    let outcome = match &answer {
+        Ok(_) => "ok",
+        // Nothing was sent.
+        Err(Error::NotOurs { .. } | Error::OverBudget { .. }) => return answer,
+        Err(Error::Flood { wait, .. } | Error::SlowMode { wait, .. } | Error::TakeoutDelay { wait, .. }) => {
+            metrics::FLOODS.add(1, &[method]);
+            metrics::FLOOD_SECONDS.add(wait.as_secs(), &[method]);
+            "flood"
+        }
+        Err(Error::Transient { .. }) => "passing",
+        Err(_) => "refused",
+    };
+    metrics::CALLS.add(1, &[method, outcome]);
+    answer
 }
 
 fn noted<T>(rests: &Rests, answer: Result<T>) -> Result<T> {

@@ -10,6 +10,8 @@ use grammers_session::updates::UpdatesLike;
 use grammers_tl_types as tl;
 use tokio::sync::{Notify, mpsc};
 
+use super::meter;
+
 /// So many containers wait for the listener; beyond that the difference tells what they told. A container is about 1 KB.
 const MOST_WAITING: usize = 4_096;
 
@@ -111,7 +113,9 @@ impl Ears {
             self.scanned.notify_one();
         }
         let lost = self.ear().as_ref().is_some_and(|ear| ear.waiting.try_send(updates).is_err());
+        meter::RECEIVED_UPDATES.increment(1);
         if lost {
+            meter::DROPPED_UPDATES.increment(1);
             self.interrupt();
         }
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::dial::{self, DialError, Route};
+use super::meter;
 use crate::clock;
 
 /// How long a connection may take to open: a third of a call's time limit.
@@ -197,6 +198,7 @@ impl Wire {
         };
         lock(&self.refused).take();
         self.opened.fetch_add(1, Ordering::Relaxed);
+        let _open = meter::Open::begin();
         let _ = client.set_nodelay(true);
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
@@ -224,6 +226,7 @@ impl Wire {
         let route = self.gate.open().await?;
         let began = clock::mark();
         let dialled = dial::dial(&route, to, DIAL).await;
+        meter::dialled(dialled.is_ok());
         self.gate.dialled(&route, dialled.as_ref().map(|_| began.elapsed())).await;
         dialled.map_err(|failed| Refused::NoRoute(crate::error::chain(&failed)))
     }
@@ -248,6 +251,7 @@ impl Wire {
                 match server.try_write(left) {
                     Ok(written) => {
                         self.sent.fetch_add(written as u64, Ordering::Relaxed);
+                        meter::SENT.increment(written as u64);
                         left = &left[written..];
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -262,6 +266,7 @@ impl Wire {
         let mut buffer = vec![0; BUFFER];
         while let Ok(read @ 1..) = server.read(&mut buffer).await {
             self.received.fetch_add(read as u64, Ordering::Relaxed);
+            meter::RECEIVED.increment(read as u64);
             if client.write_all(&buffer[..read]).await.is_err() {
                 return;
             }

@@ -24,8 +24,12 @@ impl std::fmt::Display for BadLine {
 impl Routes {
     /// Adds a proxy. Where its address has a user it must have a password.
     pub async fn add(&self, name: &str, address: &Address, pooled: bool) -> Result<()> {
+        self.add_within(&mut *self.connection().await?, name, address, pooled).await
+    }
+
+    /// [`Self::add`] in the caller's transaction.
+    pub async fn add_within(&self, conn: &mut PgConnection, name: &str, address: &Address, pooled: bool) -> Result<()> {
         address::check_name(name).map_err(Error::Address)?;
-        let mut conn = self.connection().await?;
         let mut tx = conn.begin().await?;
         if !self.insert(&mut tx, name, address, pooled).await? {
             return Err(Error::Taken(name.to_owned()).into());
@@ -77,11 +81,7 @@ impl Routes {
 
     /// Removes a proxy, unless an account is bound to it. Accounts of the pool that are with it take another.
     pub async fn remove(&self, name: &str) -> Result<()> {
-        match table::remove(&mut *self.connection().await?, name).await? {
-            None => Err(Error::Unknown(name.to_owned()).into()),
-            Some(labels) if !labels.is_empty() => Err(Error::Bound { name: name.to_owned(), labels }.into()),
-            Some(_) => Ok(()),
-        }
+        remove_within(&mut *self.connection().await?, name).await
     }
 
     /// All proxies, by name.
@@ -92,15 +92,29 @@ impl Routes {
     /// Binds the account of this label, which may be one that is yet to be signed in. What is connected goes on until it is closed:
     /// see [`Routes::is_still`].
     pub async fn bind(&self, label: &str, to: &Binding) -> Result<()> {
-        match (table::bind(&mut *self.connection().await?, label, to).await?, to) {
-            (false, Binding::Bound { proxy }) => Err(Error::Unknown(proxy.clone()).into()),
-            _ => Ok(()),
-        }
+        bind_within(&mut *self.connection().await?, label, to).await
     }
 
     /// Which way the account of this label goes, and why it has the proxy of the pool that it has.
     pub async fn binding(&self, label: &str) -> Result<(Binding, Option<String>)> {
         Ok(table::binding_with_reason(&mut *self.connection().await?, label).await?)
+    }
+}
+
+/// [`Routes::bind`] in the caller's transaction.
+pub async fn bind_within(conn: &mut PgConnection, label: &str, to: &Binding) -> Result<()> {
+    match (table::bind(conn, label, to).await?, to) {
+        (false, Binding::Bound { proxy }) => Err(Error::Unknown(proxy.clone()).into()),
+        _ => Ok(()),
+    }
+}
+
+/// [`Routes::remove`] in the caller's transaction.
+pub async fn remove_within(conn: &mut PgConnection, name: &str) -> Result<()> {
+    match table::remove(conn, name).await? {
+        None => Err(Error::Unknown(name.to_owned()).into()),
+        Some(labels) if !labels.is_empty() => Err(Error::Bound { name: name.to_owned(), labels }.into()),
+        Some(_) => Ok(()),
     }
 }
 
