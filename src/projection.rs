@@ -7,12 +7,13 @@
 
 mod audit;
 mod bulk;
-mod document;
+pub mod document;
 pub mod elasticsearch;
 mod export;
+mod fields;
+mod finding;
 mod mapping;
 mod reindex;
-mod search;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use sqlx::PgPool;
 
 pub use audit::{AuditOptions, AuditReport, Difference, Finding, KindReport};
 pub use export::{Source, documents_of_chain, documents_of_record, documents_of_thread};
+pub use fields::FieldDifference;
 pub use reindex::Progress;
 
 use self::elasticsearch::Elasticsearch;

@@ -9,6 +9,7 @@ pub mod files;
 pub mod joining;
 pub mod listener;
 pub mod reconcile;
+pub mod watching;
 
 /// How many more jobs of a kind there may be, of so many. What waits for the operator keeps nobody else from being fetched.
 async fn free(pool: &PgPool, kind: &str, at_once: usize) -> Result<i64, queue::Error> {

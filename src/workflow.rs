@@ -2,6 +2,7 @@
 //!
 //! A file in `workflows/` is one workflow. A run is one trigger × one chat; its steps enqueue jobs; one advancer consumes finished jobs.
 
+pub mod by_hand;
 pub mod file;
 pub mod run;
 pub mod view;

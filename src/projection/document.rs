@@ -22,6 +22,13 @@ pub struct Document {
     pub body: Map<String, Value>,
 }
 
+impl Document {
+    /// The job that wrote its row last; none: it came otherwise.
+    pub fn job(&self) -> Option<i64> {
+        self.body.get("seen")?.get("job")?.as_i64()
+    }
+}
+
 /// The document of a message; None while no watched chat has named its chat.
 pub fn of_message(row: MessageRow) -> Option<Document> {
     let chat = row.chat_id?;

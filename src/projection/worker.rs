@@ -3,21 +3,25 @@
 //! One process over all nodes works a sink, by an advisory lock; two at once would be wasteful, never wrong.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
 use futures::{StreamExt, stream};
 use sqlx::{Connection, PgConnection};
+use telekeep_queue as queue;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
 use super::{
     Error, Projector, SINK,
     bulk::{self, Outcome, Prepared},
     document,
 };
+use crate::clock;
 use crate::record::outbox::{self, Entry, Kind};
+use crate::telemetry::{metrics, traces};
 
 /// Idle polls, from the first to the slowest.
 const IDLE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
@@ -194,8 +198,9 @@ impl Projector {
         batch: Vec<Entry>,
         cancel: &CancellationToken,
     ) -> Result<(Kind, Outcome), Error> {
-        let (prepared, empty) = self.prepare_batch(kind, &batch).await?;
+        let (prepared, empty, jobs) = self.prepare_batch(kind, &batch).await?;
         let target = self.target(sink, kind);
+        let span = self.span(sink, kind, prepared.len(), jobs).await;
         let mut all = Outcome { done: empty, ..Outcome::default() };
         let mut part = Vec::new();
         let mut bytes = 0;
@@ -210,7 +215,9 @@ impl Projector {
         }
         parts.push(part);
         for part in parts {
-            let one = bulk::send(&self.client, &target, part, cancel).await;
+            let (began, sent) = (clock::mark(), part.len());
+            let one = bulk::send(&self.client, &target, part, cancel).instrument(span.clone()).await;
+            measure(sink, began.elapsed(), sent, &one);
             all.done.extend(one.done);
             all.stale.extend(one.stale);
             all.refused.extend(one.refused);
@@ -222,11 +229,35 @@ impl Projector {
         Ok((kind, all))
     }
 
-    /// Entries as documents under their rows' present revisions; second, entries of which the index needs to know nothing.
-    async fn prepare_batch(&self, kind: Kind, batch: &[Entry]) -> Result<(Vec<Prepared>, Vec<Entry>), Error> {
+    /// The span of a bulk, below the jobs that its rows come from.
+    async fn span(&self, sink: &str, kind: Kind, documents: usize, jobs: BTreeSet<i64>) -> Span {
+        let span = tracing::info_span!(
+            target: traces::TARGET,
+            "bulk",
+            otel.kind = "client",
+            db.system = "elasticsearch",
+            sink,
+            document.kind = kind.as_str(),
+            document.count = documents,
+            job.ids = ?jobs.iter().take(traces::MOST_LINKS).collect::<Vec<_>>(),
+        );
+        if !span.is_disabled() && !jobs.is_empty() {
+            let jobs: Vec<i64> = jobs.into_iter().take(traces::MOST_LINKS).collect();
+            // A trace that lacks a link is no reason not to send.
+            let lineages = queue::lineages(&self.pool, &jobs).await.unwrap_or_default();
+            let lineages: Vec<_> =
+                lineages.into_iter().map(|it| traces::Lineage { job: it.id, run: it.run, parent: it.parent }).collect();
+            traces::place_bulk(&span, &lineages);
+        }
+        span
+    }
+
+    /// Entries as documents under their rows' present revisions; second, entries of which the index needs to know nothing; third, the
+    /// jobs that wrote the rows.
+    async fn prepare_batch(&self, kind: Kind, batch: &[Entry]) -> Result<(Vec<Prepared>, Vec<Entry>, BTreeSet<i64>), Error> {
         let keys: Vec<(i64, i64)> = batch.iter().map(|entry| (entry.key.key1, entry.key.key2)).collect();
         let mut documents = document::of_keys(&self.pool, kind, &keys).await?;
-        let (mut prepared, mut empty) = (Vec::with_capacity(batch.len()), Vec::new());
+        let (mut prepared, mut empty, mut jobs) = (Vec::with_capacity(batch.len()), Vec::new(), BTreeSet::new());
         for entry in batch.iter().cloned() {
             if let Some(id) = entry.gone.clone() {
                 prepared.push(Prepared::delete(entry, &id));
@@ -235,6 +266,7 @@ impl Projector {
             match documents.remove(&entry.key) {
                 // An entry above its row (a record restored from an older copy) still needs its version.
                 Some(Some(found)) => {
+                    jobs.extend(found.job());
                     let entry = Entry { revision: found.revision.max(entry.revision), ..entry };
                     prepared.push(Prepared::index(entry, &found.id, &found.body)?);
                 }
@@ -247,7 +279,7 @@ impl Projector {
                 None => empty.push(entry),
             }
         }
-        Ok((prepared, empty))
+        Ok((prepared, empty, jobs))
     }
 
     /// A stale item is done if the record has reached the index's version; otherwise the index holds what the record never said.
@@ -320,6 +352,19 @@ impl Projector {
         outbox::set_state(&self.pool, sink, state, now.1.as_deref()).await?;
         *said = Some(now);
         Ok(())
+    }
+}
+
+/// Counts what came of a bulk.
+fn measure(sink: &str, took: Duration, sent: usize, outcome: &Outcome) {
+    if sent == 0 {
+        return;
+    }
+    metrics::BULK_DURATION.took(took, &[sink]);
+    let answered = [("done", outcome.done.len()), ("stale", outcome.stale.len()), ("refused", outcome.refused.len())];
+    let unanswered = sent.saturating_sub(answered.iter().map(|(_, count)| count).sum());
+    for (what, count) in answered.into_iter().chain([("unanswered", unanswered)]).filter(|(_, count)| *count > 0) {
+        metrics::BULK_ITEMS.add(count as u64, &[sink, what]);
     }
 }
 

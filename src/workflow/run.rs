@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use telekeep_queue as queue;
+use tracing::Instrument;
 
 use super::{Step, Workflow};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         self, ChatId,
         workflow::{self as table, Started},
     },
+    telemetry::traces,
 };
 
 /// Why a run could not be moved.
@@ -64,7 +66,9 @@ pub async fn open(
         match table::open_run(conn, &workflow.name, tick, *chat, trigger, &definition, &steps).await? {
             Started::Run(run) => {
                 opened.runs.push(run);
-                opened.wakes.extend(advance(conn, run).await?);
+                let span = tracing::info_span!(target: traces::TARGET, "trigger", otel.name = trigger, workflow.name = %workflow.name, workflow.run = run, chat.id = chat.0);
+                traces::begin(&span, None, Some(traces::run_context(run)));
+                opened.wakes.extend(advance(conn, run).instrument(span).await?);
             }
             Started::Skipped => opened.skipped += 1,
             Started::Exists => {}

@@ -39,9 +39,12 @@ pub struct View<'a> {
 }
 
 /// A run, its steps, and what blocks it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema, async_graphql::SimpleObject)]
+#[graphql(name = "Run")]
+#[schema(as = Run)]
 pub struct RunView {
     #[serde(flatten)]
+    #[graphql(flatten)]
     pub run: RunRow,
     pub steps: Vec<StepRow>,
     /// Held jobs that it waits for: the run's state is `blocked`.
@@ -49,7 +52,7 @@ pub struct RunView {
 }
 
 /// A job that waits for the operator.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema, async_graphql::SimpleObject)]
 pub struct HeldJob {
     pub job: i64,
     pub kind: String,
