@@ -2,7 +2,10 @@
 //!
 //! The file is `telekeep.toml` in the working folder, or what `TELEKEEP_CONFIG` names. None is needed when the environment says enough.
 
+pub mod alert;
 mod files;
+pub mod http;
+pub mod telemetry;
 
 use std::{
     fmt,
@@ -11,7 +14,10 @@ use std::{
 
 use serde::Deserialize;
 
+pub use alert::{Alert, Alerts};
 pub use files::Files;
+pub use http::Http;
+pub use telemetry::Telemetry;
 
 use crate::account::seal::{self, KeySource};
 use crate::telegram::Device;
@@ -54,6 +60,11 @@ pub struct Config {
     pub reconcile: Reconcile,
     pub members: Members,
     pub files: Files,
+    pub http: Http,
+    pub telemetry: Telemetry,
+    pub alerts: Alerts,
+    /// Who is told of incidents.
+    pub alert: Vec<Alert>,
 }
 
 impl Default for Config {
@@ -71,6 +82,10 @@ impl Default for Config {
             reconcile: Reconcile::default(),
             members: Members::default(),
             files: Files::default(),
+            http: Http::default(),
+            telemetry: Telemetry::default(),
+            alerts: Alerts::default(),
+            alert: Vec::new(),
         }
     }
 }
@@ -208,6 +223,10 @@ pub enum ConfigError {
     Invalid { path: PathBuf, line: usize, message: String },
     #[error("{name}={value} is not a number; set it as on https://my.telegram.org")]
     NotANumber { name: &'static str, value: String },
+    #[error("{name}={path} cannot be read: {source}")]
+    SecretFile { name: String, path: String, source: std::io::Error },
+    #[error("TELEKEEP_LOG_FORMAT={value}: write text or json")]
+    LogFormat { value: String },
     #[error(
         "no database is configured; set DATABASE_URL (as postgres://user@host:5432/telekeep) or database_url in {path}; `eval \"$(scripts/up)\"` starts one here"
     )]
@@ -233,11 +252,11 @@ impl Config {
             Err(source) => return Err(ConfigError::Unreadable { path, source }),
         };
         let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-        if let Some(v) = set("DATABASE_URL") {
-            config.database_url = Some(Secret(v));
+        if let Some(v) = secret("DATABASE_URL")? {
+            config.database_url = Some(v);
         }
-        if let Some(v) = set("ELASTICSEARCH_URL") {
-            config.elasticsearch_url = Some(Secret(v));
+        if let Some(v) = secret("ELASTICSEARCH_URL")? {
+            config.elasticsearch_url = Some(v);
         }
         if let Some(v) = set("TELEKEEP_KEY_FILE") {
             config.key_file = v.into();
@@ -251,13 +270,14 @@ impl Config {
         if let Some(v) = set("TELEKEEP_FILES") {
             config.files.store = Some(v);
         }
-        if let Some(v) = set("TELEKEEP_API_HASH") {
-            config.telegram.api_hash = Some(Secret(v));
+        if let Some(v) = secret("TELEKEEP_API_HASH")? {
+            config.telegram.api_hash = Some(v);
         }
         if let Some(value) = set("TELEKEEP_API_ID") {
             let id = value.parse().map_err(|_| ConfigError::NotANumber { name: "TELEKEEP_API_ID", value })?;
             config.telegram.api_id = Some(id);
         }
+        config.telemetry.environment(set)?;
         Ok(config)
     }
 
@@ -288,6 +308,19 @@ impl Config {
             (Some(id), Some(hash)) => Ok((id, hash.reveal())),
             _ => Err(ConfigError::NoApi { path: path() }),
         }
+    }
+}
+
+/// A secret of the environment: `NAME` itself, or the file that `NAME_FILE` names, as containers get theirs.
+fn secret(name: &str) -> Result<Option<Secret>, ConfigError> {
+    if let Some(value) = std::env::var(name).ok().filter(|v| !v.is_empty()) {
+        return Ok(Some(Secret(value)));
+    }
+    let name = format!("{name}_FILE");
+    let Some(path) = std::env::var(&name).ok().filter(|v| !v.is_empty()) else { return Ok(None) };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(Secret(text.trim().to_owned()))),
+        Err(source) => Err(ConfigError::SecretFile { name, path, source }),
     }
 }
 
