@@ -1,7 +1,10 @@
 //! The command line: one file a command group.
 
 pub mod account;
+pub mod alert;
 pub mod audit;
+pub mod audit_log;
+pub mod changed;
 pub mod chat;
 pub mod collect;
 pub mod coverage;
@@ -12,6 +15,7 @@ pub mod file;
 pub mod import;
 pub mod job;
 pub mod key;
+pub mod manual;
 pub mod member;
 pub mod node;
 pub mod open;
@@ -21,13 +25,16 @@ pub mod raw;
 pub mod run;
 pub mod schema;
 pub mod search;
+pub mod serve;
+pub mod token;
+pub mod top;
 pub mod workflow;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::{config::Config, telemetry};
 
 /// The Telegram collector that can prove it has everything.
 ///
@@ -44,12 +51,19 @@ pub struct Cli {
 pub enum Command {
     /// Look at everything that must be there, and say what to do about what is not
     Doctor(doctor::Doctor),
+    /// The whole at a glance: jobs, accounts, nodes, coverage, what needs attention; live on a terminal
+    Top(top::Top),
     /// Prepare tables, and indices where Elasticsearch is configured
     Migrate,
     /// Rebuild the index from the record
     Reindex,
     /// Work: jobs, triggers, projection
     Run(run::Run),
+    /// Serve the HTTP API and its documentation; `telekeep run` does so too where [http] listen is set
+    Serve(serve::Serve),
+    /// Who may use the HTTP API: create, list, revoke, or print a one-time link
+    #[command(subcommand)]
+    Token(token::Token),
     /// Nodes: the processes that use accounts
     #[command(subcommand)]
     Node(node::Node),
@@ -62,7 +76,7 @@ pub enum Command {
     /// The key that seals sessions: rotate it
     #[command(subcommand)]
     Key(key::Key),
-    /// Chats: list, show, watch, unwatch
+    /// Chats: list, show, watch, tag, join, leave, unwatch
     #[command(subcommand)]
     Chat(chat::Chat),
     /// Members of watched chats: who stands where, and the lists that were read
@@ -80,11 +94,17 @@ pub enum Command {
     Coverage(coverage::Coverage),
     /// Compare index and record, and repair the index
     Audit(audit::Audit),
+    /// The audit log: each change that somebody asked for, with who, when, what
+    #[command(subcommand)]
+    AuditLog(audit_log::AuditLog),
     /// Search messages: in the index, or in the record where there is none
     Search(search::Search),
     /// Documents that the index refused
     #[command(subcommand)]
     DeadLetter(audit::DeadLetter),
+    /// Alerts: open incidents, and a test of who is told
+    #[command(subcommand)]
+    Alert(alert::Alert),
     /// Files: list, want, dry-run the rules, show
     #[command(subcommand)]
     File(file::File),
@@ -95,16 +115,30 @@ pub enum Command {
     /// Messages that were not understood in full: list them, try again
     #[command(subcommand)]
     Raw(raw::Raw),
+    /// Print the script that lets your shell complete telekeep's commands
+    Completion(manual::Completion),
+    /// Print the manual, or write a page for each command
+    Man(manual::Man),
 }
 
 /// Runs a command.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // What is about the program alone needs no configuration.
+    match &cli.command {
+        Command::Completion(c) => return manual::completion(c),
+        Command::Man(c) => return manual::man(c),
+        _ => {}
+    }
     let config = Config::load()?;
+    let _exporting = telemetry::start(&config.telemetry)?;
     match cli.command {
         Command::Doctor(c) => doctor::run(c, config).await,
+        Command::Top(c) => top::run(c, config).await,
         Command::Migrate => schema::migrate(config).await,
         Command::Reindex => schema::reindex(config).await,
         Command::Run(c) => run::run(c, config).await,
+        Command::Serve(c) => serve::run(c, config).await,
+        Command::Token(c) => token::run(c, config).await,
         Command::Node(c) => node::run(c, config).await,
         Command::Account(c) => account::run(c, config).await,
         Command::Proxy(c) => proxy::run(c, config).await,
@@ -116,11 +150,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Workflow(c) => workflow::run(c, config).await,
         Command::Coverage(c) => coverage::run(c, config).await,
         Command::Audit(c) => audit::run(c, config).await,
+        Command::AuditLog(c) => audit_log::run(c, config).await,
         Command::Search(c) => search::run(c, config).await,
         Command::DeadLetter(c) => audit::dead_letters(c, config).await,
+        Command::Alert(c) => alert::run(c, config).await,
         Command::File(c) => file::run(c, config).await,
         Command::Export(c) => export::run(c, config).await,
         Command::Import(c) => import::run(c, config).await,
         Command::Raw(c) => raw::run(c, config).await,
+        Command::Completion(c) => manual::completion(&c),
+        Command::Man(c) => manual::man(&c),
     }
 }

@@ -10,13 +10,17 @@
 //! Facts move in one direction. Every process is the same binary and may be killed at any moment.
 
 pub mod account;
+pub mod alert;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod http;
 pub mod jobs;
 pub mod media;
 pub mod normalize;
+pub mod outward;
+pub mod overview;
 pub mod projection;
 pub mod record;
 pub mod telegram;

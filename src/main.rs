@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use telekeep::{cli, telemetry};
+use telekeep::cli;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    telemetry::init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

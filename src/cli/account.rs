@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::{exit::mistake, open, output};
+use super::{changed, exit::mistake, open, output};
 use crate::{
     account::{self, Accounts, Format, How, LostKey, SessionFile, Step, session_string},
     config::Config,
@@ -140,6 +140,7 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
                     }
                     imported => imported?,
                 };
+                changed::note(&pool, "account.import", &format!("account {}", account.label), serde_json::json!({})).await?;
                 output::line(&format!("account {} is imported", account.label));
                 learn(&accounts, account).await;
             }
@@ -157,7 +158,10 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
                 return mistake("nothing was written; `--yes` does not ask");
             }
             match accounts.export(account.id, wish.format).await? {
-                Some(text) => output::line(&text),
+                Some(text) => {
+                    changed::note(&pool, "account.export", &format!("account {}", account.label), serde_json::json!({})).await?;
+                    output::line(&text);
+                }
                 None => return mistake("this session has no such form: it is not signed in, or its server is not Telegram's"),
             }
         }
@@ -168,6 +172,7 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
             let account = accounts.labelled(&label).await?;
             accounts.log_out(account.id).await?;
             accounts.close().await;
+            changed::note(&pool, "account.logout", &format!("account {label}"), serde_json::json!({})).await?;
             output::line(&format!("account {label} is logged out; what it collected stays"));
         }
         Account::Pin { label, nodes } => {
@@ -176,6 +181,7 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
             let mut tx = pool.begin().await?;
             lease::pin(&mut tx, account.id, &nodes).await?;
             tx.commit().await?;
+            changed::note(&pool, "account.pin", &format!("account {label}"), serde_json::json!({ "nodes": nodes })).await?;
             output::line(&match nodes.as_slice() {
                 [] => format!("any node may have account {label}"),
                 nodes => format!("only {} may have account {label}; another that has it gives it back soon", nodes.join(", ")),
@@ -190,6 +196,7 @@ pub async fn run(command: Account, config: Config) -> anyhow::Result<ExitCode> {
             let pool = open::record(&config).await?;
             let accounts = open::accounts(&config, &pool)?;
             let account = sign_in(&accounts, start, &login).await?;
+            changed::note(&pool, "account.sign_in", &format!("account {}", account.label), serde_json::json!({})).await?;
             output::line(&format!("account {} is signed in", account.label));
             learn(&accounts, account).await;
         }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use super::{chat, open, output};
+use super::{changed, chat, open, output};
 use crate::{
-    account::audit::{Report, TelegramAudit},
+    account::audit::{ChatReport, Report, TelegramAudit},
     config::Config,
     error::JobError,
     projection::AuditOptions,
@@ -56,6 +56,10 @@ pub async fn run(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
     let projector = open::index(&config, &pool)?;
     let options = AuditOptions { deep: command.deep, repair: !command.no_repair, wait: !command.no_repair };
     let report = projector.audit(options, &CancellationToken::new()).await?;
+    if report.repaired() > 0 {
+        let detail = serde_json::json!({ "deep": command.deep, "repaired": report.repaired() });
+        changed::note(&pool, "audit.repair", "index", detail).await?;
+    }
     if command.json {
         output::json(&report)?;
     } else {
@@ -98,6 +102,13 @@ async fn telegram(command: Audit, config: Config) -> anyhow::Result<ExitCode> {
         JobError::Account(error) => anyhow::Error::from(error),
         other => other.into(),
     })?;
+    // What is only named is kept as lost: a change, too.
+    let sum = |of: fn(&ChatReport) -> u64| report.chats.iter().map(of).sum::<u64>();
+    let (repaired, named) = (sum(|chat| chat.repaired), sum(|chat| chat.named));
+    if !command.no_repair && repaired + named > 0 {
+        let target = chat.map_or_else(|| "record".to_owned(), |chat| format!("chat {chat}"));
+        changed::note(&pool, "audit.repair", &target, serde_json::json!({ "repaired": repaired, "named": named })).await?;
+    }
     if command.json {
         output::json(&report)?;
     } else {
@@ -148,7 +159,11 @@ pub async fn dead_letters(command: DeadLetter, config: Config) -> anyhow::Result
                 output::table(&["kind", "document", "revision", "reason"], rows, "no dead letters");
             }
         }
-        DeadLetter::Retry => output::line(&format!("{} documents are sent again", outbox::retry_dead_letters(&pool, None).await?)),
+        DeadLetter::Retry => {
+            let sent = outbox::retry_dead_letters(&pool, None).await?;
+            changed::note(&pool, "dead_letter.retry", "dead letters", serde_json::json!({ "documents": sent })).await?;
+            output::line(&format!("{sent} documents are sent again"));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

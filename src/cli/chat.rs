@@ -1,6 +1,5 @@
 //! `telekeep chat`: which chats are collected.
 
-mod find;
 mod join;
 
 use std::process::ExitCode;
@@ -9,7 +8,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use sqlx::PgPool;
 
-use super::{exit::mistake, open, output};
+use super::{
+    changed,
+    exit::{Mistake, mistake},
+    open, output,
+};
 use crate::{
     account::{
         Accounts,
@@ -18,11 +21,11 @@ use crate::{
     config::Config,
     record::{
         self, ChatId,
-        coverage::{self},
-        event, report,
-        watch::{self, NewWatch, OnDelete},
+        audit_log::Change,
+        report,
+        watch::{self, OnDelete},
     },
-    trigger::listener,
+    trigger::watching::{self, Wish},
 };
 
 #[derive(Debug, Subcommand)]
@@ -46,6 +49,17 @@ pub enum Chat {
     Unwatch {
         #[arg(allow_negative_numbers = true)]
         chat: String,
+    },
+    /// Give a watched chat these tags in place of those that it has, for workflows to select by
+    Tag {
+        /// Link, @name or id
+        #[arg(allow_negative_numbers = true)]
+        chat: String,
+        #[arg(required_unless_present = "none", value_name = "TAG", value_parser = tag)]
+        tags: Vec<String>,
+        /// No tags any more
+        #[arg(long, conflicts_with = "tags")]
+        none: bool,
     },
     /// Join chats: at their turn, minutes apart, each by the account that suits best
     Join(join::JoinArgs),
@@ -80,6 +94,10 @@ pub struct WatchArgs {
 fn day(text: &str) -> Result<DateTime<Utc>, String> {
     let day: NaiveDate = text.parse().map_err(|_| format!("{text:?} is not a day; write it as 2025-12-31"))?;
     Ok(day.and_time(chrono::NaiveTime::MIN).and_utc())
+}
+
+fn tag(text: &str) -> Result<String, String> {
+    if watch::is_tag(text) { Ok(text.to_owned()) } else { Err("a tag has 1 to 64 characters, and no spaces".into()) }
 }
 
 pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
@@ -126,12 +144,33 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
             accounts.close().await;
             watched?;
         }
+        Chat::Tag { chat, tags, none: _ } => {
+            if tags.len() > watch::MOST_TAGS {
+                return mistake(format!("a chat has at most {} tags", watch::MOST_TAGS));
+            }
+            let chat = known(&pool, &chat).await?;
+            let mut tx = pool.begin().await?;
+            if !watch::set_tags(&mut tx, chat, &tags).await? {
+                return Err(record::Error::NotWatched(chat).into());
+            }
+            changed::note_in(&mut tx, "chat.tags", &format!("chat {chat}"), serde_json::json!({ "tags": tags })).await?;
+            tx.commit().await?;
+            output::line(&match &tags[..] {
+                [] => format!("chat {chat} has no tags any more"),
+                _ => format!("the tags of chat {chat} are {}", tags.join(" ")),
+            });
+        }
         Chat::Join(args) => return join::join(&config, &pool, args).await,
         Chat::Leave(args) => return join::leave(&config, &pool, args).await,
         Chat::Joins(args) => join::list(&pool, args).await?,
         Chat::Unwatch { chat } => {
             let chat = known(&pool, &chat).await?;
-            let was = watch::unwatch(&mut *pool.acquire().await?, chat).await?;
+            let mut tx = pool.begin().await?;
+            let was = watch::unwatch(&mut tx, chat).await?;
+            if was {
+                changed::note_in(&mut tx, "chat.unwatch", &format!("chat {chat}"), serde_json::json!({})).await?;
+            }
+            tx.commit().await?;
             output::line(&if was {
                 format!("chat {chat} is no longer watched; what is stored stays")
             } else {
@@ -145,29 +184,21 @@ pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {
 /// Watches a chat, and lets the workflows that listen for it begin. Gives the chat.
 pub async fn begin(config: &Config, pool: &PgPool, accounts: &Accounts, args: WatchArgs) -> anyhow::Result<ChatId> {
     let workflows = open::workflows(config)?;
-    let found = find::named(pool, accounts, &args.chat, args.account.as_deref(), args.since).await?;
-    let mut tx = pool.begin().await?;
-    let wish = NewWatch {
-        purpose: args.purpose,
-        tags: args.tags,
-        since: args.since,
-        reader: Some(found.account),
-        on_delete: args.on_delete,
-        ..NewWatch::new(found.chat)
-    };
-    let new = watch::watch(&mut tx, &wish).await?;
-    if let Some(floor) = found.floor {
-        let ledger = coverage::open(&mut tx, found.chat, found.account).await?;
-        coverage::set_floor(&mut tx, ledger.id, floor).await?;
-    }
-    if new {
-        event::note(&mut tx, found.chat, event::WATCHED, Some(found.account)).await?;
-    }
-    let opened = listener::consume_now(&mut tx, &workflows, found.chat).await?;
-    tx.commit().await?;
-    output::line(&format!("chat {} is {}watched", found.chat, if new { "" } else { "already " }));
-    opened.wake(pool).await;
-    Ok(found.chat)
+    let detail = serde_json::json!({ "purpose": args.purpose, "tags": args.tags, "since": args.since, "account": args.account });
+    let who = changed::who();
+    let change = Change { who: &who, what: "chat.watch", target: "", detail, request: None };
+    let WatchArgs { chat, purpose, account, tags, since, on_delete } = args;
+    let wish = Wish { chat, purpose, account, tags, since, on_delete };
+    let begun = watching::begin(pool, accounts, &workflows, wish, &change, |told| eprintln!("{told}")).await;
+    let begun = begun.map_err(|error| match error {
+        // as they are told elsewhere, and with their exit codes
+        watching::Error::Account(error) => error.into(),
+        watching::Error::Record(error) => error.into(),
+        watching::Error::Refused(told) => Mistake(told).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    output::line(&format!("chat {} is {}watched", begun.chat, if begun.is_new { "" } else { "already " }));
+    Ok(begun.chat)
 }
 
 /// A chat that the record knows, by link, @name or id.

@@ -8,6 +8,7 @@ use telekeep_queue::{self as queue, State};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    changed,
     chat::{self, WatchArgs},
     coverage, open, output, run as working,
 };
@@ -102,6 +103,7 @@ async fn help(pool: PgPool, config: Config, accounts: Arc<Accounts>, shutdown: C
 
 /// Refreshes the chat, fetches what is missing or stale, and waits for the index; true when every job is done.
 async fn fetch(pool: &PgPool, config: &Config, chat: ChatId, force: bool) -> anyhow::Result<bool> {
+    changed::note(pool, "chat.fetch", &format!("chat {chat}"), serde_json::json!({ "force": force })).await?;
     if !ended(pool, chat, ChatRefresh::KIND, None).await? {
         return Ok(false);
     }

@@ -39,7 +39,7 @@ pub async fn run(command: Coverage, config: Config) -> anyhow::Result<ExitCode> 
         };
         let numbers = [c.top, c.collected, c.deleted, c.lost, c.empty, c.inaccessible, c.stale, c.revisit].map(|n| n.to_string());
         let verified = c.verified_at.map_or_else(|| "never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
-        let last = [dead, c.missing.to_string(), c.pending.to_string(), verified, holes.join(", ") + &more];
+        let last = [dead, c.missing.to_string(), c.pending.to_string(), verified, holes.join(", ") + more.as_str()];
         [c.chat_id.to_string(), c.title.unwrap_or_default()].into_iter().chain(numbers).chain(last).collect()
     });
     // In UTC.

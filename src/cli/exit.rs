@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use telekeep_queue::Error as QueueError;
 
-use crate::{account, config::ConfigError, jobs::PlanError, record, workflow::file::WorkflowErrors};
+use crate::{account, alert, config::ConfigError, http, jobs::PlanError, record, telemetry, workflow::file::WorkflowErrors};
 
 /// A mistake of the user that no other room tells.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,8 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
     let mistake = error.chain().any(|e| {
         e.is::<Mistake>()
             || e.is::<ConfigError>()
+            || e.is::<alert::TargetError>()
+            || e.is::<telemetry::traces::Error>()
             || e.is::<WorkflowErrors>()
             || matches!(e.downcast_ref(), Some(PlanError::UnknownKind { .. }))
             || matches!(
@@ -44,6 +46,7 @@ pub fn code(error: &anyhow::Error) -> ExitCode {
             || e.is::<account::session_file::Error>()
             || e.is::<account::session_string::Error>()
             || e.downcast_ref::<account::proxy::Error>().is_some_and(|e| !e.passes())
+            || e.is::<http::server::Error>()
             || matches!(e.downcast_ref(), Some(QueueError::Arrow { .. } | QueueError::NoJob { .. } | QueueError::Priority { .. }))
             || e.downcast_ref::<account::Error>().is_some_and(account::Error::is_mistake)
     });

@@ -1,26 +1,27 @@
 //! `telekeep file`: which files are wanted, how far they are, and what the rules would fetch.
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanDuration};
-use serde::Serialize;
 use sqlx::PgPool;
 use telekeep_queue as queue;
 
-use super::{chat, exit::mistake, open, output};
+use super::{changed, chat, exit::mistake, open, output};
 use crate::{
     config::Config,
     jobs::{avatar_download, file_download},
     record::{
         ChatId,
-        file::{State, deciding, listing},
+        file::{
+            State, deciding,
+            dry_run::{Count, DryRun, dry_run},
+            listing,
+        },
         media::{self, MediaId, MediaType},
     },
 };
 
-/// Files of one page of a dry run.
-const PAGE: i64 = 2_000;
 /// Sources that `file show` names.
 const SOURCES: i64 = 20;
 
@@ -107,7 +108,7 @@ fn bytes(count: i64) -> String {
 async fn list(pool: &PgPool, list: List) -> anyhow::Result<()> {
     let chat = known(pool, list.chat.as_deref()).await?;
     let mut conn = pool.acquire().await?;
-    let files = listing::list(&mut conn, list.state, chat, list.limit).await?;
+    let files = listing::list(&mut conn, list.state, chat, None, list.limit).await?;
     let totals = listing::totals(&mut conn, chat).await?;
     let undecided = deciding::undecided(&mut conn).await?;
     if list.json {
@@ -186,59 +187,20 @@ async fn want(pool: &PgPool, want: Want) -> anyhow::Result<()> {
             return mistake(format!("no file of chat {chat} is known; `telekeep coverage {chat}` shows what was read of it"));
         }
     }
-    let changed = deciding::want(&mut tx, &files).await?;
+    let wanted = deciding::want(&mut tx, &files).await?;
+    let detail = serde_json::json!({ "files": want.files, "chat": chat.map(|chat| chat.0), "wanted": wanted.len() });
+    changed::note_in(&mut tx, "file.want", "files", detail).await?;
     tx.commit().await?;
     output::line(&format!(
         "{} of {} files are wanted now; `telekeep file list --watch` shows how far they are",
-        changed.len(),
+        wanted.len(),
         files.len()
     ));
     Ok(())
 }
 
-/// What a dry run counts.
-#[derive(Debug, Default, Serialize)]
-struct Count {
-    files: u64,
-    bytes: u64,
-    /// Of these nobody knows how large they are.
-    unsized_files: u64,
-}
-
-impl Count {
-    fn add(&mut self, size: Option<u64>) {
-        self.files += 1;
-        self.bytes += size.unwrap_or(0);
-        self.unsized_files += u64::from(size.is_none());
-    }
-}
-
-/// By (what would be done, rule, type) and by chat.
-type Dry = (BTreeMap<(String, String, String), Count>, BTreeMap<i64, Count>, Count);
-
-async fn dry_run(pool: &PgPool, config: &Config, chat: Option<ChatId>) -> anyhow::Result<Dry> {
-    let rules = config.files.rules();
-    let (mut by_rule, mut by_chat, mut all): Dry = Default::default();
-    let mut last = 0;
-    loop {
-        let page = deciding::after(&mut *pool.acquire().await?, last, chat, PAGE).await?;
-        let Some(end) = page.last() else { return Ok((by_rule, by_chat, all)) };
-        last = end.media.0;
-        for file in &page {
-            let (state, _, rule) = deciding::wanted(file, &rules);
-            let what = if state == State::Wanted { "fetch" } else { "skip" };
-            let key = (what.to_owned(), rule.unwrap_or_else(|| "–".into()), file.facts.kind.clone());
-            by_rule.entry(key).or_default().add(file.facts.size);
-            if state == State::Wanted {
-                all.add(file.facts.size);
-                file.facts.chats.iter().for_each(|chat| by_chat.entry(*chat).or_default().add(file.facts.size));
-            }
-        }
-    }
-}
-
 async fn test(pool: &PgPool, config: &Config, chat: Option<ChatId>, json: bool) -> anyhow::Result<()> {
-    let (by_rule, by_chat, all) = dry_run(pool, config, chat).await?;
+    let DryRun { rules: by_rule, chats: by_chat, fetched: all } = dry_run(pool, &config.files.rules(), chat).await?;
     if json {
         let rules: Vec<_> = by_rule
             .iter()
@@ -328,6 +290,8 @@ pub async fn enqueue(pool: &PgPool, file: MediaId, earlier: bool) -> anyhow::Res
     let jobs: Vec<_> = jobs.into_iter().map(|job| job.trigger("operator")).collect();
     let (enqueued, wake) = queue::enqueue(&mut tx, &jobs).await?;
     deciding::asked(&mut tx, &[file]).await?;
+    let kinds: Vec<_> = jobs.iter().map(|job| &job.kind).collect();
+    changed::note_in(&mut tx, "job.enqueue", &format!("file {file}"), serde_json::json!({ "kinds": kinds })).await?;
     tx.commit().await?;
     wake.fire(pool).await;
     for job in enqueued {

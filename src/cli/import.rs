@@ -10,7 +10,7 @@ use clap::Args;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
-use super::{exit::mistake, open, output};
+use super::{changed, exit::mistake, open, output};
 use crate::{
     config::Config,
     normalize::desktop::{self, Head, LeftOut, Survey, Told},
@@ -63,6 +63,10 @@ pub async fn run(command: Import, config: Config) -> anyhow::Result<ExitCode> {
     if survey.chats.iter().flatten().all(|head| unwatched.contains(head)) {
         return mistake(refused(&unwatched, &command.path));
     }
+    // Before it begins: one that is interrupted has filled something, too. Never the path: a folder's name may tell whose export it is.
+    let chats: Vec<i64> = survey.chats.iter().flatten().filter(|head| !unwatched.contains(head)).map(|head| head.chat.0).collect();
+    let detail = serde_json::json!({ "account": account.label, "chats": chats, "watch": command.watch });
+    changed::note(&pool, "import", "record", detail).await?;
     let seen = Observation { account: account.id, via: Via::Import, job: None, pts: None };
     let mut left_out = survey.left_out.clone();
     let done = merge(&pool, path, survey, &account, seen, &unwatched, &mut left_out).await?;
@@ -153,6 +157,10 @@ async fn begin(config: &Config, pool: &PgPool, account: &Account, purpose: Optio
         let is_known = accounts::peer(&mut tx, account.id, head.chat).await?.is_some();
         let reader = is_known.then_some(account.id);
         let new = watch::watch(&mut tx, &NewWatch { purpose: purpose.clone(), reader, ..NewWatch::new(head.chat) }).await?;
+        if new {
+            let detail = serde_json::json!({ "purpose": purpose, "account": reader.map(|_| &account.label) });
+            changed::note_in(&mut tx, "chat.watch", &format!("chat {}", head.chat), detail).await?;
+        }
         if new && is_known {
             event::note(&mut tx, head.chat, event::WATCHED, Some(account.id)).await?;
             opened.push(listener::consume_now(&mut tx, &workflows, head.chat).await?);

@@ -1,11 +1,18 @@
 //! `telekeep job`: the queue as the operator sees it.
 
+mod batch;
+mod which;
+
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use telekeep_queue as queue;
 
-use super::{exit::mistake, open, output};
+use self::{
+    batch::{Batch, act},
+    which::{Which, partition},
+};
+use super::{changed, exit::mistake, open, output};
 use crate::{
     config::Config,
     jobs::{
@@ -22,7 +29,7 @@ pub enum JobCommand {
     Enqueue(Enqueue),
     /// Jobs, newest first
     List(List),
-    /// One job with its attempts
+    /// One job with its attempts, the jobs that led to it, and those that it led to
     Show {
         id: i64,
         #[arg(long)]
@@ -31,26 +38,43 @@ pub enum JobCommand {
     /// Wait until jobs have ended; exit code 1 if one ended otherwise than done, or is held
     Wait(Wait),
     /// Held jobs run again
-    Release(Which),
+    Release(Batch),
     /// Dead, held or cancelled jobs run again, their failures forgotten
-    Retry(Which),
+    Retry(Batch),
     /// Unfinished jobs end
-    Cancel(Which),
+    Cancel(Batch),
     /// Jobs that wait are held until they are resumed
-    Pause(Which),
+    #[command(visible_alias = "hold")]
+    Pause(Batch),
     /// Paused jobs wait again
-    Resume(Which),
+    Resume(Batch),
     /// Unfinished jobs get another priority
     Priority {
         /// 1 (most urgent) to 4
+        #[arg(value_parser = clap::value_parser!(i16).range(1..=4))]
         priority: i16,
         #[command(flatten)]
-        which: Which,
+        batch: Batch,
     },
     /// Nothing of a kind starts until it is resumed; what runs goes on
     PauseKind { kind: String },
     /// A paused kind starts again
     ResumeKind { kind: String },
+    /// Nothing of an account's jobs starts until it is resumed; what runs goes on
+    PausePartition {
+        /// The account's label or number; 0: jobs of none
+        account: String,
+    },
+    /// Jobs of a paused account start again
+    ResumePartition {
+        /// The account's label or number; 0: jobs of none
+        account: String,
+    },
+    /// Partitions, one an account: whether paused, what waits and runs, and which methods rest
+    Partitions {
+        #[arg(long)]
+        json: bool,
+    },
     /// How many jobs there are, by kind and state
     Counts {
         #[arg(long)]
@@ -81,43 +105,15 @@ pub enum Enqueue {
     FileDownload(FileDownload),
 }
 
-/// Jobs by id, or by what they have in common.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-pub struct Which {
-    pub ids: Vec<i64>,
-    #[arg(long)]
-    pub kind: Option<String>,
-    /// scheduled, available, running, done, held, dead, cancelled
-    #[arg(long)]
-    pub state: Option<queue::State>,
-    /// Those of one workflow run
-    #[arg(long)]
-    pub run: Option<i64>,
-    /// Those of one account, by its number
-    #[arg(long)]
-    pub partition: Option<i64>,
-    /// All that the command applies to
-    #[arg(long)]
-    pub all: bool,
-}
-
-impl From<Which> for queue::Filter {
-    fn from(which: Which) -> Self {
-        let Which { ids, kind, state, run, partition, all: _ } = which;
-        queue::Filter { ids: (!ids.is_empty()).then_some(ids), kind, state, run, partition, ..Default::default() }
-    }
-}
-
 #[derive(Debug, Args)]
 pub struct List {
-    #[arg(long)]
-    pub kind: Option<String>,
-    /// scheduled, available, running, done, held, dead, cancelled
-    #[arg(long)]
-    pub state: Option<queue::State>,
+    #[command(flatten)]
+    pub which: Which,
     #[arg(long, default_value_t = 50)]
     pub limit: i64,
+    /// Older ones than this job: the last of the list before
+    #[arg(long, value_name = "ID")]
+    pub before: Option<i64>,
     #[arg(long)]
     pub json: bool,
 }
@@ -136,11 +132,8 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
     match command {
         JobCommand::Enqueue(job) => enqueue(&pool, job).await?,
         JobCommand::List(list) => {
-            let rows = queue::list(
-                &pool,
-                queue::Filter { kind: list.kind, state: list.state, limit: Some(list.limit), ..Default::default() },
-            )
-            .await?;
+            let meant = list.which.filter(&pool).await?;
+            let rows = queue::list(&pool, queue::Filter { limit: Some(list.limit.max(0)), before: list.before, ..meant }).await?;
             if list.json {
                 output::json(&rows)?;
             } else {
@@ -156,8 +149,9 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                 return mistake(format!("there is no job {id}; `telekeep job list` shows what is there"));
             };
             let attempts = queue::attempts(&pool, id).await?;
+            let lineage = lineage(&pool, id).await?;
             if json {
-                output::json(&serde_json::json!({ "job": job, "attempts": attempts }))?;
+                output::json(&serde_json::json!({ "job": job, "attempts": attempts, "lineage": lineage }))?;
             } else {
                 output::line(&format!("job {id} {} {}", job.kind, job.state));
                 output::line(&format!("payload {}", job.payload));
@@ -178,20 +172,56 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
                     }),
                     "never started",
                 );
+                if lineage.len() > 1 {
+                    let rows = lineage.into_iter().map(|it| {
+                        let parent = it.parent.map_or("–".into(), |id| id.to_string());
+                        vec![it.distance.to_string(), it.id.to_string(), it.kind, it.state.to_string(), parent]
+                    });
+                    output::table(&["generation", "job", "kind", "state", "enqueued by"], rows, "");
+                }
             }
         }
         JobCommand::Wait(w) => return wait(&pool, w).await,
-        JobCommand::Release(which) => told(queue::release(&pool, &which.into()).await?, "released"),
-        JobCommand::Retry(which) => told(queue::retry(&pool, &which.into()).await?, "to run again"),
-        JobCommand::Cancel(which) => told(queue::cancel(&pool, &which.into()).await?, "cancelled, or told to stop"),
-        JobCommand::Pause(which) => told(queue::pause(&pool, &which.into()).await?, "paused"),
-        JobCommand::Resume(which) => told(queue::resume(&pool, &which.into()).await?, "resumed"),
-        JobCommand::Priority { priority, which } => {
-            told(queue::reprioritise(&pool, &which.into(), priority).await?, &format!("of priority {priority} now"))
+        JobCommand::Release(batch) => act(&pool, batch, queue::Action::Release, "released").await?,
+        JobCommand::Retry(batch) => act(&pool, batch, queue::Action::Retry, "to run again").await?,
+        JobCommand::Cancel(batch) => act(&pool, batch, queue::Action::Cancel, "cancelled, or told to stop").await?,
+        JobCommand::Pause(batch) => act(&pool, batch, queue::Action::Pause, "paused").await?,
+        JobCommand::Resume(batch) => act(&pool, batch, queue::Action::Resume, "resumed").await?,
+        JobCommand::Priority { priority, batch } => {
+            act(&pool, batch, queue::Action::Priority(priority), &format!("of priority {priority} now")).await?;
+        }
+        JobCommand::PausePartition { account } => {
+            let id = set_paused(&pool, &account, true).await?;
+            output::line(&format!("partition {id} is paused; `telekeep job resume-partition {account}` lets its jobs start again"));
+        }
+        JobCommand::ResumePartition { account } => {
+            let id = set_paused(&pool, &account, false).await?;
+            output::line(&format!("jobs of partition {id} start again"));
+        }
+        JobCommand::Partitions { json } => {
+            let partitions = queue::partitions(&pool).await?;
+            if json {
+                output::json(&partitions)?;
+            } else {
+                let rows = partitions.into_iter().map(|it| {
+                    let rest = |rest: queue::PartitionRest| format!("{} until {}", rest.method, rest.until.format("%H:%M:%S"));
+                    let rests: Vec<String> = it.rests.0.into_iter().map(rest).collect();
+                    vec![
+                        it.id.to_string(),
+                        if it.settings.paused { "paused" } else { "" }.into(),
+                        it.settings.holder.unwrap_or_default(),
+                        it.available.to_string(),
+                        it.running.to_string(),
+                        rests.join("; "),
+                    ]
+                });
+                output::table(&["partition", "", "holder", "available", "running", "rests (UTC)"], rows, "no partitions yet");
+            }
         }
         JobCommand::PauseKind { kind } => {
             known_kind(&kind)?;
             let new = queue::pause_kind(&pool, &kind).await?;
+            changed::note(&pool, "kind.pause", &format!("kind {kind}"), serde_json::json!({})).await?;
             output::line(&format!(
                 "{kind} is {}paused; `telekeep job resume-kind {kind}` lets it start again",
                 if new { "" } else { "already " }
@@ -199,6 +229,7 @@ pub async fn run(command: JobCommand, config: Config) -> anyhow::Result<ExitCode
         }
         JobCommand::ResumeKind { kind } => {
             let was = queue::resume_kind(&pool, &kind).await?;
+            changed::note(&pool, "kind.resume", &format!("kind {kind}"), serde_json::json!({})).await?;
             output::line(&format!("{kind} {}", if was { "starts again" } else { "was not paused" }));
         }
         JobCommand::Counts { json } => {
@@ -258,7 +289,9 @@ pub async fn enqueue(pool: &sqlx::PgPool, job: Enqueue) -> anyhow::Result<()> {
         (chat, new)
     };
     let mut tx = pool.begin().await?;
+    let kind = new.kind.clone();
     let (enqueued, wake) = queue::enqueue(&mut tx, &[queue::NewJob { trigger: Some("operator".into()), ..new }]).await?;
+    changed::note_in(&mut tx, "job.enqueue", &format!("chat {chat}"), serde_json::json!({ "kind": kind })).await?;
     tx.commit().await?;
     wake.fire(pool).await;
     for e in enqueued {
@@ -277,8 +310,41 @@ fn known_kind(kind: &str) -> anyhow::Result<()> {
     mistake(format!("there is no kind {kind:?}; known are {}", crate::jobs::KINDS.join(", ")))
 }
 
-fn told(touched: u64, what: &str) {
-    output::line(&format!("{touched} jobs {what}"));
+/// Lets nothing of an account's partition start, or lets it start again. Gives the partition.
+async fn set_paused(pool: &sqlx::PgPool, account: &str, paused: bool) -> anyhow::Result<i64> {
+    let id = partition(pool, account).await?;
+    let mut tx = pool.begin().await?;
+    let (is_there, wake) = queue::pause_partition(&mut tx, id, paused).await?;
+    if !is_there {
+        return mistake(format!("there is no partition {id}; `telekeep job partitions` shows what is there"));
+    }
+    let what = if paused { "partition.pause" } else { "partition.resume" };
+    changed::note_in(&mut tx, what, &format!("partition {id}"), serde_json::json!({})).await?;
+    tx.commit().await?;
+    wake.fire(pool).await;
+    Ok(id)
+}
+
+/// A job's relative; `distance` is how many generations away it is, below zero for ancestors.
+#[derive(Debug, serde::Serialize)]
+struct Relative {
+    id: i64,
+    kind: String,
+    state: queue::State,
+    parent: Option<i64>,
+    distance: i32,
+}
+
+/// The jobs that led to one, itself, and those that it led to; the oldest ancestor first.
+async fn lineage(pool: &sqlx::PgPool, id: i64) -> anyhow::Result<Vec<Relative>> {
+    let family = queue::family(pool, id).await?;
+    let ids: Vec<i64> = family.iter().map(|(id, _)| *id).collect();
+    let rows = queue::list(pool, queue::Filter { limit: Some(i64::MAX), ..queue::Filter::ids(ids) }).await?;
+    let relative = |(id, distance): (i64, i32)| {
+        let row = rows.iter().find(|row| row.id == id)?;
+        Some(Relative { id, kind: row.kind.clone(), state: row.state, parent: row.parent, distance })
+    };
+    Ok(family.into_iter().filter_map(relative).collect())
 }
 
 fn row(job: queue::JobRow) -> Vec<String> {

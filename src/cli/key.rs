@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{open, output};
+use super::{changed, open, output};
 use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +20,8 @@ pub async fn run(command: Key, config: Config) -> anyhow::Result<ExitCode> {
     let Key::Rotate = command;
     let pool = open::record(&config).await?;
     let rotation = open::accounts(&config, &pool)?.rotate_key().await?;
+    let detail = serde_json::json!({ "accounts": rotation.sealed, "proxies": rotation.proxies.sealed });
+    changed::note(&pool, "key.rotate", &format!("key {}", rotation.key_id), detail).await?;
     output::line(&format!("{} account(s) are sealed anew; key {} seals from now on", rotation.sealed, rotation.key_id));
     if rotation.old_forgotten {
         output::line("the old key is gone from its place: back up the new one, and copy it to every node");

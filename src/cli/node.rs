@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::Subcommand;
 use sqlx::PgPool;
 
-use super::{exit::mistake, open, output};
+use super::{changed, exit::mistake, open, output};
 use crate::{config::Config, record::node};
 
 #[derive(Debug, Subcommand)]
@@ -92,5 +92,7 @@ async fn set_draining(pool: &PgPool, name: &str, draining: bool) -> anyhow::Resu
     if node::set_draining(&mut *pool.acquire().await?, name, draining).await? == 0 {
         return mistake(format!("no node of the name {name} takes accounts; `telekeep node list` shows them"));
     }
+    let what = if draining { "node.drain" } else { "node.resume" };
+    changed::note(pool, what, &format!("node {name}"), serde_json::json!({})).await?;
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::{
     projection::{Projector, Settings},
     record::{self, SchemaState},
     telegram::TelegramConfig,
+    telemetry::traces,
     workflow::{self, Workflows},
 };
 
@@ -21,7 +22,12 @@ use crate::{
 pub async fn record(config: &Config) -> anyhow::Result<PgPool> {
     let pool = record::connect(config.database_url()?).await?;
     match record::schema_state(&pool, &MIGRATOR).await? {
-        SchemaState::Current => Ok(pool),
+        SchemaState::Current => {
+            if config.telemetry.otlp.is_some() {
+                traces::of_record(record::database::identity(&pool).await?);
+            }
+            Ok(pool)
+        }
         state => mistake(state.to_string()),
     }
 }

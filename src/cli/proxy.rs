@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::{exit::mistake, open, output};
+use super::{changed, exit::mistake, open, output};
 use crate::{
     account::{
         self, AccountState, Accounts, SessionFile,
@@ -32,7 +32,11 @@ pub enum Proxy {
         json: bool,
     },
     /// Open a way to Telegram through a proxy, or through each, and say how long it took
-    Check { name: Option<String> },
+    Check {
+        name: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove a proxy to which no account is bound
     Remove { name: String },
 }
@@ -79,11 +83,13 @@ pub async fn run(command: Proxy, config: Config) -> anyhow::Result<ExitCode> {
                 (Some(_), file) => Some(password(file.as_deref())?),
             };
             routes.add(&new.name, &address, new.pool).await?;
+            changed::note(&pool, "proxy.add", &format!("proxy {}", new.name), serde_json::json!({ "pool": new.pool })).await?;
             output::line(&format!("proxy {} is added; `telekeep proxy check {}` tries it", new.name, new.name));
         }
         Proxy::Import(import) => {
             let names = routes.import(&text(&import.file)?, import.pool).await;
             let names = names.with_context(|| format!("{} is not imported", import.file.display()))?;
+            changed::note(&pool, "proxy.add", "proxies", serde_json::json!({ "names": names, "pool": import.pool })).await?;
             output::line(&format!("{} proxies are added; `telekeep proxy check` tries them", names.len()));
         }
         Proxy::List { json } => {
@@ -98,7 +104,7 @@ pub async fn run(command: Proxy, config: Config) -> anyhow::Result<ExitCode> {
                 );
             }
         }
-        Proxy::Check { name } => {
+        Proxy::Check { name, json } => {
             let names = match name {
                 Some(name) => vec![name],
                 None => routes.list().await?.into_iter().map(|proxy| proxy.name).collect(),
@@ -107,19 +113,31 @@ pub async fn run(command: Proxy, config: Config) -> anyhow::Result<ExitCode> {
                 return mistake("there is no proxy; `telekeep proxy add NAME socks5://host:port` adds one");
             }
             let telegram = telegram_of(&accounts, &config).await?;
-            let mut good = true;
+            let (mut good, mut all) = (true, Vec::new());
             for name in names {
                 let checked = routes.check(&name, telegram).await?;
                 good &= checked.outcome.is_ok();
+                if json {
+                    let (latency, error) = (checked.outcome.as_ref().ok(), checked.outcome.as_ref().err());
+                    let latency_ms = latency.map(std::time::Duration::as_millis);
+                    all.push(
+                        serde_json::json!({ "name": name, "good": error.is_none(), "latency_ms": latency_ms, "error": error }),
+                    );
+                    continue;
+                }
                 output::line(&match checked.outcome {
                     Ok(latency) => format!("ok  {name}: Telegram at {telegram} in {} ms", latency.as_millis()),
                     Err(reason) => format!("BAD {name}: {reason}"),
                 });
             }
+            if json {
+                output::json(&all)?;
+            }
             return Ok(ExitCode::from(u8::from(!good)));
         }
         Proxy::Remove { name } => {
             routes.remove(&name).await?;
+            changed::note(&pool, "proxy.remove", &format!("proxy {name}"), serde_json::json!({})).await?;
             output::line(&format!("proxy {name} is removed"));
         }
     }
@@ -154,6 +172,7 @@ pub async fn bind(config: &Config, label: &str, to: Option<&str>) -> anyhow::Res
             name => Binding::Bound { proxy: name.to_owned() },
         };
         routes.bind(label, &binding).await?;
+        changed::note(&pool, "account.proxy", &format!("account {label}"), serde_json::json!({ "to": to })).await?;
     }
     let (binding, reason) = routes.binding(label).await?;
     let way = match binding {

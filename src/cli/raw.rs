@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use sqlx::PgPool;
 
-use super::{chat, open, output};
+use super::{changed, chat, open, output};
 use crate::{
     config::Config,
     normalize,
@@ -76,24 +76,34 @@ struct Retried {
 async fn retry(pool: &PgPool, chat: Option<ChatId>) -> anyhow::Result<Retried> {
     let mut retried = Retried::default();
     let mut after = (i64::MIN, i64::MIN);
+    let mut is_noted = false;
     loop {
         let mut tx = pool.begin().await?;
         let batch = raw::next(&mut tx, chat, after, BATCH).await?;
         let Some(last) = batch.last() else { return Ok(retried) };
         after = (last.box_id, last.message_id);
+        let mut written = false;
         for kept in &batch {
             match normalize::message::again(&kept.raw).filter(|it| (it.chat.0, it.id) == (kept.chat_id, kept.message_id)) {
                 Some(understood) => {
                     let is_whole = understood.raw.is_none();
                     let says_the_same = understood.raw.as_ref().is_some_and(|raw| raw.reason == kept.raw_reason);
-                    if !says_the_same && !raw::commit(&mut tx, kept, &understood).await? {
-                        // It was told anew meanwhile, whole or not.
-                        continue;
+                    if !says_the_same {
+                        if !raw::commit(&mut tx, kept, &understood).await? {
+                            // It was told anew meanwhile, whole or not.
+                            continue;
+                        }
+                        written = true;
                     }
                     if is_whole { retried.whole += 1 } else { retried.still += 1 }
                 }
                 None => retried.unreadable += 1,
             }
+        }
+        if written && !is_noted {
+            let target = chat.map_or_else(|| "messages kept raw".to_owned(), |chat| format!("chat {chat}"));
+            changed::note_in(&mut tx, "raw.retry", &target, serde_json::json!({})).await?;
+            is_noted = true;
         }
         tx.commit().await?;
     }

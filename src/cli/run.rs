@@ -11,9 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::open;
 use crate::{
     account::{Accounts, keeper, stream},
+    alert,
     config::{self, Config},
+    http::{probe::Probe, server},
     jobs, media,
     record::node::NodeId,
+    telemetry::{metrics, sampler},
     trigger,
     workflow::{self, Workflows},
 };
@@ -41,8 +44,10 @@ pub enum Role {
 }
 
 pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
+    metrics::keep();
     let pool = open::record(&config).await?;
     let workflows = open::workflows(&config)?;
+    let targets = alert::targets(&config.alert)?;
     let has = |role| run.roles.is_empty() || run.roles.contains(&role);
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -80,6 +85,15 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
             None => tracing::info!("no ELASTICSEARCH_URL: search runs on the record"),
         }
     }
+    if let Some(address) = config.http.listen {
+        let (http, listening) = super::serve::open(&config, address, shutdown.clone()).await?;
+        let accounts = (has(Role::Worker) || has(Role::Listener)).then(|| accounts.clone());
+        let probe = Probe { pool: pool.clone(), accounts };
+        tasks.spawn(async move { Ok(server::serve(http, probe, listening).await?) });
+    }
+    tasks.spawn(done(sampler::run(pool.clone(), shutdown.clone())));
+    let alerts = alert::run(pool.clone(), config.clone(), name.clone(), targets, shutdown.clone());
+    tasks.spawn(done(alerts));
     let stop = shutdown.clone();
     tokio::spawn(async move {
         signal().await;
@@ -90,6 +104,12 @@ pub async fn run(run: Run, config: Config) -> anyhow::Result<ExitCode> {
     let result = all(tasks, &shutdown).await;
     accounts.close().await;
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// What never fails, among what may.
+async fn done(work: impl Future<Output = ()>) -> anyhow::Result<()> {
+    work.await;
+    Ok(())
 }
 
 /// Waits for the end of all; the first that ends takes the others along. Gives the first error.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{exit::mistake, open, output};
+use super::{changed, exit::mistake, open, output};
 use crate::{
     MIGRATOR,
     config::Config,
@@ -35,10 +35,11 @@ pub async fn migrate(config: Config) -> anyhow::Result<ExitCode> {
 /// Rebuilds the index from the record, beside the old one, then swaps.
 pub async fn reindex(config: Config) -> anyhow::Result<ExitCode> {
     let pool = open::record(&config).await?;
+    let projector = open::index(&config, &pool)?;
+    // Before it begins: one that is interrupted has made an index, too.
+    changed::note(&pool, "index.rebuild", "index", serde_json::json!({})).await?;
     let bar = output::spinner("reindexing");
-    open::index(&config, &pool)?
-        .reindex(&CancellationToken::new(), |progress| bar.set_message(format!("reindexing: {progress}")))
-        .await?;
+    projector.reindex(&CancellationToken::new(), |progress| bar.set_message(format!("reindexing: {progress}"))).await?;
     bar.finish_and_clear();
     output::line("the index is rebuilt from the record");
     Ok(ExitCode::SUCCESS)

@@ -6,14 +6,15 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{exit::mistake, open, output};
+use super::{
+    changed,
+    exit::{Mistake, mistake},
+    open, output,
+};
 use crate::{
     config::Config,
-    record::{
-        selection::{self, Selection},
-        workflow as table,
-    },
-    workflow::{Workflow, run as runs, view},
+    record::{audit_log::Change, workflow as table},
+    workflow::{Workflow, by_hand, view},
 };
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +25,10 @@ pub enum WorkflowCommand {
         json: bool,
     },
     /// Check every file; each fault with file and line
-    Validate,
+    Validate {
+        #[arg(long)]
+        json: bool,
+    },
     /// One workflow: trigger and next ticks, chats it means now, steps, jobs, newest runs and what blocks them
     Show {
         name: String,
@@ -64,8 +68,12 @@ pub enum WorkflowCommand {
 
 pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<ExitCode> {
     match command {
-        WorkflowCommand::Validate => {
+        WorkflowCommand::Validate { json } => {
             let workflows = open::workflows(&config)?;
+            if json {
+                let names: Vec<_> = workflows.keys().collect();
+                return output::json(&serde_json::json!({ "valid": true, "workflows": names })).map(|()| ExitCode::SUCCESS);
+            }
             output::line(&format!("{} workflows in {} are valid", workflows.len(), config.workflows.display()));
         }
         WorkflowCommand::List { json } => {
@@ -97,6 +105,7 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
             named(&config, &name)?;
             let pool = open::record(&config).await?;
             let new = table::pause(&mut *pool.acquire().await?, &name, reason.as_deref()).await?;
+            changed::note(&pool, "workflow.pause", &format!("workflow {name}"), serde_json::json!({ "reason": reason })).await?;
             output::line(&format!(
                 "{name} is {}paused; `telekeep workflow resume {name}` lets it go on",
                 if new { "" } else { "already " }
@@ -109,30 +118,23 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
                 named(&config, &name)?;
                 output::line(&format!("{name} was not paused"));
             } else {
+                changed::note(&pool, "workflow.resume", &format!("workflow {name}"), serde_json::json!({})).await?;
                 output::line(&format!("{name} goes on"));
             }
         }
         WorkflowCommand::Run { name, chat } => {
             let workflow = named(&config, &name)?;
             let pool = open::record(&config).await?;
-            let mut tx = pool.begin().await?;
-            table::lock_tick(&mut tx, &name).await?;
-            if table::is_paused(&mut tx, &name).await? {
-                return mistake(format!("{name} is paused; `telekeep workflow resume {name}` lets it go on"));
-            }
-            let (select, ids) = (&workflow.select, if chat.is_empty() { &workflow.select.chats } else { &chat });
-            let kinds: &[String] = if chat.is_empty() { &select.kinds } else { &[] };
-            let tags: &[String] = if chat.is_empty() { &select.tags } else { &[] };
-            let selection = Selection { kinds, chats: ids, tags, ..Selection::default() };
-            let chats = selection::selected(&mut tx, &selection, None).await?;
-            if chats.is_empty() {
-                return mistake("no watched chat is selected; `telekeep chat watch` adds one");
-            }
-            let now = table::now(&mut tx).await?;
-            let opened = runs::open(&mut tx, &workflow, now, "manual", &chats).await?;
-            tx.commit().await?;
-            output::line(&format!("{} runs started, {} skipped because one is still open", opened.runs.len(), opened.skipped));
-            opened.wake(&pool).await;
+            let target = format!("workflow {name}");
+            let detail = serde_json::json!({ "chats": chat });
+            let who = changed::who();
+            let change = Change { who: &who, what: "workflow.run", target: &target, detail, request: None };
+            let started = by_hand::start(&pool, &workflow, &chat, &change).await;
+            let started = started.map_err(|error| match error {
+                by_hand::Error::Run(error) => anyhow::Error::from(error),
+                mistake => Mistake(mistake.to_string()).into(),
+            })?;
+            output::line(&format!("{} runs started, {} skipped because one is still open", started.runs.len(), started.skipped));
         }
         WorkflowCommand::Runs { name, limit, json } => {
             let pool = open::record(&config).await?;

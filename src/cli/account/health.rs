@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use super::{open, output};
+use super::{changed, open, output};
 use crate::{account::Shown, config::Config};
 
 #[derive(Debug, Args)]
@@ -107,6 +107,7 @@ pub async fn hold(config: &Config, wish: &Hold) -> anyhow::Result<()> {
     let pool = open::record(config).await?;
     let accounts = open::accounts(config, &pool)?;
     accounts.hold(&accounts.labelled(&wish.label).await?, &wish.reason).await?;
+    changed::note(&pool, "account.hold", &format!("account {}", wish.label), serde_json::json!({ "reason": wish.reason })).await?;
     output::line(&format!("account {} is held; `telekeep account release {}` lets it go on", wish.label, wish.label));
     Ok(())
 }
@@ -115,6 +116,7 @@ pub async fn release(config: &Config, label: &str) -> anyhow::Result<()> {
     let pool = open::record(config).await?;
     let accounts = open::accounts(config, &pool)?;
     accounts.release(&accounts.labelled(label).await?).await?;
+    changed::note(&pool, "account.release", &format!("account {label}"), serde_json::json!({})).await?;
     output::line(&format!("account {label} is active again"));
     Ok(())
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use sqlx::PgPool;
 use telekeep_queue as queue;
 
-use super::super::{exit::mistake, open, output};
+use super::super::{changed, exit::mistake, open, output};
 use crate::account::Accounts;
 use crate::account::joining::{self, Target};
 use crate::config::Config;
@@ -115,6 +115,13 @@ pub async fn join(config: &Config, pool: &PgPool, args: JoinArgs) -> anyhow::Res
         return Ok(ExitCode::from(u8::from(answers.iter().any(|asked| matches!(asked, Asked::NoRoom)))));
     }
     let (_, wake) = queue::enqueue(&mut tx, &jobs).await?;
+    for (aim, asked) in aims.iter().zip(&answers) {
+        let Asked::Taken { join: Some(join), taken } = asked else { continue };
+        // of an invite not even the letters that people are shown
+        let shown = aim.invite.is_none().then_some(&aim.shown);
+        let detail = serde_json::json!({ "of": shown, "account": taken.label, "watch": terms.watch, "tags": terms.tags });
+        changed::note_in(&mut tx, "chat.join", &format!("join {join}"), detail).await?;
+    }
     tx.commit().await?;
     wake.fire(pool).await;
     for (aim, asked) in aims.iter().zip(&answers) {
@@ -306,9 +313,10 @@ pub async fn leave(config: &Config, pool: &PgPool, args: LeaveArgs) -> anyhow::R
     let leave = ChatLeave { chat, account };
     let job = queue::NewJob { trigger: Some("operator".into()), ..leave.enqueueable(Some(account))? };
     let (enqueued, wake) = queue::enqueue(&mut tx, &[job]).await?;
+    let label = all.iter().find(|it| it.id == account).map_or("", |it| it.label.as_str());
+    changed::note_in(&mut tx, "chat.leave", &format!("chat {chat}"), serde_json::json!({ "account": label })).await?;
     tx.commit().await?;
     wake.fire(pool).await;
-    let label = all.iter().find(|it| it.id == account).map_or("", |it| it.label.as_str());
     for job in enqueued {
         output::line(&format!("job {}: account {label} leaves chat {chat}; what is stored stays", job.id()));
     }
