@@ -1,9 +1,23 @@
 //! Flows through the real parts: Postgres and Elasticsearch are real, a database for each test; Telegram is simulated.
 
+#[path = "flow/access.rs"]
+mod access;
+#[path = "flow/alerts.rs"]
+mod alerts;
+#[path = "flow/api.rs"]
+mod api;
+#[path = "flow/asking.rs"]
+mod asking;
+#[path = "flow/attention.rs"]
+mod attention;
 #[path = "flow/auditing.rs"]
 mod auditing;
 #[path = "flow/bad_input.rs"]
 mod bad_input;
+#[path = "flow/browser.rs"]
+mod browser;
+#[path = "flow/browsing.rs"]
+mod browsing;
 #[path = "flow/budget.rs"]
 mod budget;
 #[path = "flow/carrying.rs"]
@@ -14,6 +28,8 @@ mod collecting;
 mod convergence;
 #[path = "flow/counting.rs"]
 mod counting;
+#[path = "flow/enduring.rs"]
+mod enduring;
 #[path = "flow/exporting.rs"]
 mod exporting;
 #[path = "flow/faulty_elasticsearch.rs"]
@@ -32,6 +48,8 @@ mod installation;
 mod installed;
 #[path = "flow/joining.rs"]
 mod joining;
+#[path = "flow/judged.rs"]
+mod judged;
 #[path = "flow/ledger_model.rs"]
 mod ledger_model;
 #[path = "flow/live.rs"]
@@ -42,8 +60,16 @@ mod media;
 mod members;
 #[path = "flow/members_passing.rs"]
 mod members_passing;
+#[path = "flow/metrics.rs"]
+mod metrics;
 #[path = "flow/nodes.rs"]
 mod nodes;
+#[path = "flow/noting.rs"]
+mod noting;
+#[path = "flow/operating.rs"]
+mod operating;
+#[path = "flow/pages.rs"]
+mod pages;
 #[path = "flow/playing.rs"]
 mod playing;
 #[path = "flow/projection.rs"]
@@ -66,10 +92,14 @@ mod series_index;
 mod sign_in;
 #[path = "flow/socks.rs"]
 mod socks;
+#[path = "flow/steering.rs"]
+mod steering;
 #[path = "flow/talk.rs"]
 mod talk;
 #[path = "flow/telegram.rs"]
 mod telegram;
+#[path = "flow/traces.rs"]
+mod traces;
 #[path = "flow/transfers.rs"]
 mod transfers;
 #[path = "flow/triggers.rs"]

@@ -32,7 +32,7 @@ impl Somebody {
         }
         command.envs(environment.iter().copied());
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap() + String::from_utf8(output.stdout).unwrap().as_str();
         format!("{}\nexit {}", said.trim(), output.status.code().unwrap())
     }
 }

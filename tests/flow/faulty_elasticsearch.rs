@@ -97,7 +97,7 @@ async fn serve(mut near: TcpStream, server: &str, troubled: &AtomicBool, refused
             let (status, kind) = [("429 Too Many Requests", "busy"), ("503 Service Unavailable", "away")][fate];
             let body = json!({ "error": { "type": kind, "reason": "trouble" } }).to_string();
             let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-            near.write_all((head + &body).as_bytes()).await?;
+            near.write_all((head + body.as_str()).as_bytes()).await?;
             continue;
         }
         let mut far = TcpStream::connect(server).await?;

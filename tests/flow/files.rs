@@ -380,6 +380,7 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
     let dry: Value = serde_json::from_str(&depot.does(&["file", "rules", "test", "--json"])).unwrap();
     assert_eq!(dry["fetched"], json!({"files": 2, "bytes": 600_000, "unsized_files": 0}), "{dry}");
     let worker = depot.works();
+    depot.does(&["file", "list", "--watch"]);
     let files = depot.until(3, &["stored", "skipped"]).await;
     let skipped: Vec<_> = files.iter().filter(|file| file["state"] == "skipped").collect();
     assert_eq!((skipped.len(), &skipped[0]["state_reason"]), (1, &json!("no rule covers it")));

@@ -8,11 +8,16 @@ use serde_json::Value;
 use sqlx::{ConnectOptions, PgPool};
 use telekeep_simulator::{Options, Simulator, World};
 
-/// The datacentre's own threads: a test that waits for a process must not stop it.
+/// Threads of the datacentre, and of what else answers processes: a test that waits for a process must not stop it.
 static DATACENTRE: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runtime::Runtime::new().unwrap());
 
 pub async fn datacentre(world: World) -> Simulator {
     DATACENTRE.spawn(async { Simulator::start(world, Options::default()).await.unwrap() }).await.unwrap()
+}
+
+/// Runs there until the tests end.
+pub fn beside(work: impl Future<Output = ()> + Send + 'static) {
+    DATACENTRE.spawn(work);
 }
 
 pub struct Installed {

@@ -8,8 +8,8 @@ use sqlx::PgPool;
 use telekeep::{
     projection::{AuditOptions, Progress, Projector, SINK, Settings, Source},
     record::{
+        finding::{self, Found, MARKS, Wish},
         outbox::{self, Kind},
-        search as record_search,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,18 @@ pub(crate) struct World {
     pub(crate) pool: PgPool,
     pub(crate) index: Projector,
     pub(crate) settings: Settings,
+}
+
+fn words(text: &str) -> Wish {
+    Wish { text: text.to_owned(), ..Wish::default() }
+}
+
+/// With marks that can be read.
+fn found(mut found: Found) -> Found {
+    for hit in &mut found.hits {
+        hit.highlight = hit.highlight.replace(MARKS.0, "<em>").replace(MARKS.1, "</em>");
+    }
+    found
 }
 
 /// Runs a test in a world, and removes its indices whatever comes of it.
@@ -144,12 +156,13 @@ async fn what_is_written_is_found(pool: PgPool) {
         assert_eq!(record.len(), 1_500);
         assert_eq!(record, index);
         assert_eq!(index[6]["_id"], format!("{CHANNEL}_7"));
-        let hits = world.index.search("seventh", 10).await.expect("a search");
+        let hits = found(world.index.find(&words("seventh"), None, 10).await.expect("a search"));
         assert_eq!((hits.total, hits.hits[0].message_id), (1, 7));
         assert!(hits.hits[0].highlight.contains("<em>seventh</em>"), "{:?}", hits.hits[0]);
-        let hits = world.index.search("北京", 10).await.expect("a search");
+        let hits = found(world.index.find(&words("北京"), None, 10).await.expect("a search"));
         assert_eq!((hits.total, hits.hits[0].message_id), (1, 7));
-        assert_eq!(world.index.search("京北", 10).await.expect("a search").total, 0, "a phrase, not its characters");
+        let apart = world.index.find(&words("京北"), None, 10).await.expect("a search");
+        assert_eq!(apart.total, 0, "a phrase, not its characters");
         assert_eq!(world.audit(true, false).await.differences(), 0);
         assert!(world.index.client().version().await.expect("a version").contains('.'));
     })
@@ -339,7 +352,7 @@ async fn without_a_server_the_outbox_waits_and_says_so(pool: PgPool) {
         // Nobody listens on the discard port.
         let away = Settings { url: "http://127.0.0.1:9".to_owned(), ..world.settings.clone() };
         let away = Projector::new(world.pool.clone(), away).expect("an address");
-        let error = away.search("patience", 1).await.expect_err("nobody answers").to_string();
+        let error = away.find(&words("patience"), None, 1).await.expect_err("nobody answers").to_string();
         assert!(error.starts_with("Elasticsearch at http://127.0.0.1:9 does not answer"), "{error}");
         let stop = CancellationToken::new();
         let (_, ()) = tokio::join!(away.run(stop.clone()), async {
@@ -429,13 +442,13 @@ async fn without_elasticsearch_the_record_is_searched(pool: PgPool) {
         world.says(1, "The library of Trantor holds everything").await;
         world.says(2, "我爱北京天安门，天安门上太阳升").await;
         world.says(3, "京 and 北 apart").await;
-        let hits = record_search::search(&world.pool, "library", 10).await.expect("a search");
+        let hits = found(finding::find(&world.pool, &words("library"), None, 10).await.expect("a search"));
         assert_eq!((hits.total, hits.hits[0].id.clone()), (1, format!("{CHANNEL}_1")));
         assert!(hits.hits[0].highlight.contains("<em>library</em> of Trantor"), "{}", hits.hits[0].highlight);
-        let hits = record_search::search(&world.pool, "北京", 10).await.expect("a search");
+        let hits = found(finding::find(&world.pool, &words("北京"), None, 10).await.expect("a search"));
         assert_eq!((hits.total, hits.hits[0].message_id), (1, 2));
         assert!(hits.hits[0].highlight.starts_with("我爱<em>北京</em>天安门"), "{}", hits.hits[0].highlight);
-        assert_eq!(record_search::search(&world.pool, "library -trantor", 10).await.expect("a search").total, 0);
+        assert_eq!(finding::find(&world.pool, &words("library -trantor"), None, 10).await.expect("a search").total, 0);
     })
     .await;
 }

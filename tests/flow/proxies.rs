@@ -223,7 +223,7 @@ async fn an_operator_adds_imports_checks_binds_and_removes(pool: PgPool) {
     let (url, with_user) = (socks.url(), socks.url().replace("//", &format!("//{USER}@")));
     let told = |arguments: &[&str]| {
         let output = telekeep.command(arguments).stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
+        let said = String::from_utf8(output.stderr).unwrap() + String::from_utf8(output.stdout).unwrap().as_str();
         (output.status.code().unwrap(), said)
     };
 
@@ -260,7 +260,7 @@ async fn an_operator_adds_imports_checks_binds_and_removes(pool: PgPool) {
     assert!(code == 2 && said.contains("there is no proxy madrid"), "{said}");
     let (code, said) = told(&["proxy", "remove", "berlin"]);
     assert!(code == 2 && said.contains("the proxy berlin stays: these accounts are bound to it: keeper;"), "{said}");
-    let list = telekeep.does(&["proxy", "list"]) + &telekeep.does(&["proxy", "list", "--json"]);
+    let list = telekeep.does(&["proxy", "list"]) + telekeep.does(&["proxy", "list", "--json"]).as_str();
     assert!(
         list.contains("100 % (2 of 2)") && list.contains("keeper") && !list.contains(PASSWORD) && !list.contains(WRONG),
         "{list}"

@@ -24,6 +24,9 @@ const PASSWORD: &str = "correct horse battery staple";
 const WRONG_PASSWORD: &str = "wrong horse battery staple";
 const API_HASH: &str = "5f0c7b1e9d2a4c6880fbe1d3a5c7e942";
 const TOKEN: &str = "7712345678:AAH-right-token-of-the-robot";
+const WEBHOOK: &str = "hook-41c2f8e7a0b96d35";
+const SIGNING: &str = "sign-9d1e6b7a3f2c8450";
+const RECEIVER: &str = "otlp-7b3e9a5d1c8f2046";
 const WRONG_TOKEN: &str = "7712345678:AAH-wrong-token-of-the-robot";
 
 /// A secret, and how it would look.
@@ -222,8 +225,11 @@ async fn a_whole_run_leaves_no_secret_anywhere(pool: PgPool) {
     let mut run =
         Run { telekeep, printed: Vec::new(), arguments: Arguments::watched(), own_files: ["telekeep.key".to_owned()].into() };
     let configuration = |start: &str| {
-        format!("[telegram]\napi_id = 1\napi_hash = \"{API_HASH}\"\ndatacentre = \"{start}\"\n[worker]\nlease_seconds = 3\n")
+        format!(
+            "[telegram]\napi_id = 1\napi_hash = \"{API_HASH}\"\ndatacentre = \"{start}\"\n[worker]\nlease_seconds = 3\n[alerts]\nevery_seconds = 1\n[[alert]]\nname = \"hook\"\nwebhook = \"http://127.0.0.1:9/{WEBHOOK}\"\nsecret_file = \"signing\"\n[telemetry]\notlp = \"http://u:{RECEIVER}@127.0.0.1:9\"\n"
+        )
     };
+    run.writes("signing", SIGNING.as_bytes());
     run.writes("start.json", &serde_json::to_vec(&start).unwrap());
     run.writes("robot.json", &serde_json::to_vec(&bot).unwrap());
     run.writes("telekeep.toml", configuration("start.json").as_bytes());
@@ -252,6 +258,9 @@ async fn a_whole_run_leaves_no_secret_anywhere(pool: PgPool) {
         Secret::text("api_hash", API_HASH),
         Secret::text("bot token", TOKEN),
         Secret::text("wrong bot token", WRONG_TOKEN),
+        Secret::text("the webhook's address", WEBHOOK),
+        Secret::text("what signs alerts", SIGNING),
+        Secret::text("the receiver of traces", RECEIVER),
         Secret::text("Telethon's string", &telethon[40..120]),
         Secret::text("Pyrogram's string", &pyrogram[40..120]),
         Secret::key("newcomer's key", &start.key),
@@ -280,6 +289,11 @@ async fn a_whole_run_leaves_no_secret_anywhere(pool: PgPool) {
         &["account", "show", "main"],
         &["account", "show", "main", "--json"],
         &["doctor"],
+        &["doctor", "--telegram", "--json"],
+        &["alert", "test"],
+        &["alert", "list", "--json"],
+        &["top"],
+        &["top", "--json"],
     ] {
         run.runs(arguments);
     }
@@ -291,6 +305,16 @@ async fn a_whole_run_leaves_no_secret_anywhere(pool: PgPool) {
     run.does(&["job", "list"]);
     run.does(&["job", "release", "--all"]);
     run.does(&["collect", &chat]);
+    let log = std::fs::File::create(run.telekeep.path("log.json")).unwrap();
+    let mut json = run.command(&["run"]);
+    json.env("TELEKEEP_LOG_FORMAT", "json").stdout(log.try_clone().unwrap()).stderr(log);
+    let worker = Worker(json.spawn().unwrap());
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    datacentre.cut();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    worker.kill();
+    let lines = std::fs::read_to_string(run.telekeep.path("log.json")).unwrap();
+    assert!(lines.lines().count() > 10 && lines.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
     let log = std::fs::File::create(run.telekeep.path("log")).unwrap();
     let worker = Worker(run.command(&["run"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     tokio::time::sleep(Duration::from_secs(4)).await;

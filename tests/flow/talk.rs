@@ -84,7 +84,7 @@ impl Talk {
         for _ in 0..1_200 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                return (status.code(), self.told.all() + &self.asked.all());
+                return (status.code(), self.told.all() + self.asked.all().as_str());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
