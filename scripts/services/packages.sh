@@ -1,5 +1,5 @@
 # The programs that building and the servers need, and how they get onto a machine.
-# Sourced by scripts/up. Reads: yes, want_postgres, want_elasticsearch, want_python.
+# Sourced by scripts/up. Reads: yes, want_postgres, want_elasticsearch, want_python, want_browser.
 # shellcheck shell=bash disable=SC2154
 
 min_cargo=1.95
@@ -95,6 +95,13 @@ missing_packages() {
         find_python >/dev/null || printf '%s\n' python3 python3-venv
         # Tests run nodes by false clocks.
         compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || echo libfaketime
+        # promtool judges the alert rules.
+        command -v promtool >/dev/null || echo prometheus
+    fi
+    if [ "${want_browser:-no}" = yes ]; then
+        command -v chromium >/dev/null || echo chromium
+        command -v chromedriver >/dev/null || echo chromium-driver
+        command -v npm >/dev/null || echo npm
     fi
 }
 
