@@ -33,6 +33,7 @@ pub mod workflow;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{config::Config, telemetry};
 
@@ -129,6 +130,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Man(c) => return manual::man(c),
         _ => {}
     }
+    // A write past the size that files may have (`ulimit -f`) is to fail, and to hold its job; unheard, this signal ends the process.
+    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
     let config = Config::load()?;
     let _exporting = telemetry::start(&config.telemetry)?;
     match cli.command {

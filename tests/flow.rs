@@ -36,6 +36,8 @@ mod exporting;
 mod faulty_elasticsearch;
 #[path = "flow/files.rs"]
 mod files;
+#[path = "flow/files_held.rs"]
+mod files_held;
 #[path = "flow/finding.rs"]
 mod finding;
 #[path = "flow/health.rs"]

@@ -20,7 +20,7 @@ async fn carried(pool: &PgPool) -> BTreeMap<String, i64> {
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn files_are_shared_by_accounts_handed_over_and_unavailable_only_to_all(pool: PgPool) {
-    let depot = Depot::of(documents(20, MIB / 4), &pool, "[files]\nstore = 'store'\nat_once = 20\n").await;
+    let depot = Depot::of(documents(20, MIB / 4), &pool, "at_once = 20\n").await;
     std::fs::write(depot.telekeep.path("bert.json"), travelling(&depot.simulator, "bert").to_string()).unwrap();
     depot.does(&["account", "import", "bert.json"]);
     depot.collects();

@@ -1,4 +1,4 @@
-//! Files from Telegram into the store: interrupted in every way, held where there is no room, each content once, and no name ever a path.
+//! Files from Telegram into the store, a folder or S3: interrupted in every way, each content once, and no name ever a path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,21 +16,27 @@ use crate::installed::Installed;
 use crate::transfers::travelling;
 
 /// What messages carry; pictures of chats and users are left.
-const ALL: &str = "[[files.rule]]
+pub(crate) const ALL: &str = "[[files.rule]]
 name = 'all'
 fetch = true
 types = ['photo', 'video', 'video_note', 'animation', 'audio', 'voice', 'sticker', 'document']
 ";
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// An installation with the store in its own folder, at a datacentre with a chat that was collected.
+/// What a store is.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Folder,
+    S3,
+}
+
+/// An installation with its store, at a datacentre with a chat that was collected.
 pub(crate) struct Depot {
     pub(crate) simulator: Simulator,
     pub(crate) telekeep: Installed,
-    pool: PgPool,
-    chat: i64,
-    /// The environment of its processes.
-    environment: Vec<(&'static str, String)>,
+    pub(crate) pool: PgPool,
+    pub(crate) chat: i64,
+    bucket: Option<Bucket>,
 }
 
 /// A channel with so many files; its first message tells that it was made.
@@ -40,30 +46,49 @@ pub(crate) fn documents(count: i32, bytes: u64) -> World {
 }
 
 impl Depot {
+    /// With the store in its own folder. What `[files]` has besides, and what follows it, is `configuration`.
     pub(crate) async fn of(world: World, pool: &PgPool, configuration: &str) -> Self {
-        Self::with(world, pool, configuration, Vec::new()).await
+        Self::at(Kind::Folder, world, pool, configuration).await
     }
 
-    async fn with(world: World, pool: &PgPool, configuration: &str, environment: Vec<(&'static str, String)>) -> Self {
+    pub(crate) async fn at(store: Kind, world: World, pool: &PgPool, configuration: &str) -> Self {
         let options = Options { datacentres: 4, ..Options::default() };
         let simulator = DATACENTRE.spawn(async { Simulator::start(world, options).await.unwrap() }).await.unwrap();
         let telekeep = Installed::empty(pool);
         let chat = simulator.world().chats()[0].id;
-        let depot = Self { simulator, telekeep, pool: pool.clone(), chat, environment };
+        let bucket = match store {
+            Kind::Folder => None,
+            Kind::S3 => Some(Bucket::new().await),
+        };
+        let depot = Self { simulator, telekeep, pool: pool.clone(), chat, bucket };
         depot.configures(configuration);
         std::fs::write(depot.telekeep.path("keeper.json"), travelling(&depot.simulator, "keeper").to_string()).unwrap();
         depot.does(&["account", "import", "keeper.json"]);
         depot
     }
 
-    fn configures(&self, configuration: &str) {
-        let text = format!("[worker]\nlease_seconds = 3\n[reconcile]\nevery_seconds = 1\n{configuration}");
+    pub(crate) fn configures(&self, configuration: &str) {
+        let store = match &self.bucket {
+            None => "store = 'store'",
+            Some(_) => "store = 's3://files/kept'\nstaging = 'on-its-way'",
+        };
+        let text = format!("[worker]\nlease_seconds = 3\n[reconcile]\nevery_seconds = 1\n[files]\n{store}\n{configuration}");
         std::fs::write(self.telekeep.path("telekeep.toml"), text).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// Its processes know the bucket by this from now on.
+    pub(crate) fn reaches(&mut self, address: Option<String>, secret: &'static str) {
+        let bucket = self.bucket.as_mut().unwrap();
+        bucket.secret = secret;
+        bucket.told = address.unwrap_or_else(|| bucket.address.clone());
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.telekeep.command(arguments);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(bucket) = &self.bucket {
+            command.env("AWS_ENDPOINT_URL", &bucket.told).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+            command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", bucket.secret);
+        }
         command
     }
 
@@ -74,12 +99,24 @@ impl Depot {
     }
 
     pub(crate) fn works(&self) -> Worker {
+        self.works_as(self.command(&["run"]))
+    }
+
+    /// Runs a worker by a command of the caller's.
+    pub(crate) fn works_as(&self, mut command: Command) -> Worker {
         let log = std::fs::File::options().append(true).create(true).open(self.telekeep.path("log")).unwrap();
-        Worker(self.command(&["run"]).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        Worker(command.stdout(Stdio::null()).stderr(log).spawn().unwrap())
     }
 
     pub(crate) fn collects(&self) {
         self.does(&["collect", &self.chat.to_string()]);
+    }
+
+    /// The chat is watched; a worker learns of its files.
+    pub(crate) fn watches(&self) {
+        let chat = self.chat.to_string();
+        self.does(&["chat", "watch", &chat]);
+        self.does(&["job", "enqueue", "chat_refresh", "--chat", &chat]);
     }
 
     pub(crate) fn files(&self) -> Vec<Value> {
@@ -89,7 +126,7 @@ impl Depot {
     }
 
     /// Waits until all of so many files are in one of these states; gives them.
-    async fn until(&self, count: usize, states: &[&str]) -> Vec<Value> {
+    pub(crate) async fn until(&self, count: usize, states: &[&str]) -> Vec<Value> {
         let mut files = Vec::new();
         for _ in 0..1_200 {
             files = self.files();
@@ -115,26 +152,78 @@ impl Depot {
         self.simulator.world().files(self.chat).unwrap().map(id).collect()
     }
 
-    fn given(&self) -> u64 {
+    pub(crate) fn given(&self) -> u64 {
         self.simulator.call_counts().file_bytes.get("keeper").copied().unwrap_or(0)
     }
 
-    fn store(&self) -> PathBuf {
-        self.telekeep.path("store")
+    /// Where contents are, below `sha256`.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.bucket.as_ref().map_or_else(|| self.telekeep.path("store"), |bucket| bucket.folder.path().join("files/kept"))
+    }
+
+    /// The contents of the store, while nothing is on its way.
+    pub(crate) fn kept(&self) -> BTreeSet<String> {
+        let staging = self.telekeep.path(if self.bucket.is_some() { "on-its-way" } else { "store/staging" });
+        assert!(tree(&staging).values().all(Vec::is_empty), "nothing is left on its way");
+        let hash = |path: &String| path.rsplit('/').next().unwrap().to_owned();
+        let contents = tree(&self.store().join("sha256"));
+        for (path, bytes) in &contents {
+            assert_eq!(hash(path), sha256(bytes));
+        }
+        contents.keys().map(hash).collect()
     }
 }
 
-fn by_id(files: &[Value]) -> BTreeMap<String, String> {
+/// A bucket of an S3 server of this process, over a folder.
+struct Bucket {
+    folder: tempfile::TempDir,
+    address: String,
+    /// What Telekeep is told of it.
+    told: String,
+    secret: &'static str,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Bucket {
+    async fn new() -> Self {
+        use hyper_util::rt::{TokioExecutor, TokioIo};
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("files")).unwrap();
+        let mut service = s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        service.set_auth(s3s::auth::SimpleAuth::from_single("key", "secret"));
+        let service = service.build();
+        let listener = DATACENTRE.spawn(async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() }).await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let serving = DATACENTRE.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { folder, told: address.clone(), address, secret: "secret", serving }
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+pub(crate) fn by_id(files: &[Value]) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     files.iter().map(|file| (text(&file["media_id"]), text(&file["sha256"]))).collect()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Every file below a folder, by its path within it.
-fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let (mut all, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
     while let Some(next) = folders.pop() {
         for entry in std::fs::read_dir(next).into_iter().flatten() {
@@ -151,17 +240,21 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_datacentre(pool: PgPool) {
+    survives(Kind::Folder, pool).await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_datacentre_in_s3(pool: PgPool) {
+    survives(Kind::S3, pool).await;
+}
+
+async fn survives(store: Kind, pool: PgPool) {
     const SIZE: u64 = 300 * MIB;
-    let depot = Depot::of(
-        documents(1, SIZE).files_in([4]),
-        &pool,
-        &format!("[files]\nstore = 'store'\nconnections = 2\nin_flight = 1\n{ALL}"),
-    )
-    .await;
+    let world = documents(1, SIZE).files_in([4]);
+    let depot = Depot::at(store, world, &pool, &format!("connections = 2\nin_flight = 1\n{ALL}")).await;
     depot.simulator.set_reference_rules(ReferenceRules { each: Some(10), ..ReferenceRules::default() });
     depot.simulator.fail(Fault::new(FaultKind::Cut).of("upload.getFile").share(0.01));
-    depot.does(&["chat", "watch", &depot.chat.to_string()]);
-    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
+    depot.watches();
     for kill_at in [50, 130, 210] {
         let worker = depot.works();
         for waited in 0.. {
@@ -178,7 +271,7 @@ async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_data
     let _worker = depot.works();
     let files = depot.until(1, &["stored"]).await;
     assert_eq!(by_id(&files), depot.truth());
-    assert_eq!(is_sound_in(&depot.store()), depot.truth().into_values().collect());
+    assert_eq!(depot.kept(), depot.truth().into_values().collect());
     let given = depot.given();
     assert!(given as f64 <= 1.05 * SIZE as f64, "{given} bytes of {SIZE} were fetched");
     let calls = |method: &str| depot.simulator.calls(method);
@@ -189,88 +282,6 @@ async fn a_large_file_survives_cuts_kills_and_expired_references_in_another_data
     );
     assert_eq!(calls("auth.exportAuthorization"), 1, "once for the account and datacentre, over all processes");
     println!("{given} bytes fetched of {SIZE}, {read} references renewed");
-}
-
-/// The contents of a store in whose staging nothing is left.
-fn is_sound_in(store: &Path) -> BTreeSet<String> {
-    assert!(tree(&store.join("staging")).values().all(Vec::is_empty), "nothing is left on its way");
-    let hash = |path: &String| path.rsplit('/').next().unwrap().to_owned();
-    let contents = tree(&store.join("sha256"));
-    for (path, bytes) in &contents {
-        assert_eq!(hash(path), sha256(bytes));
-    }
-    contents.keys().map(hash).collect()
-}
-
-/// A small disk of its own, which goes with the value.
-struct Disk(PathBuf);
-
-impl Disk {
-    /// None where this process may not mount.
-    fn of(mib: u32, folder: PathBuf) -> Option<Self> {
-        std::fs::create_dir_all(&folder).unwrap();
-        let size = format!("size={mib}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&folder).status().ok()?;
-        mounted.success().then_some(Self(folder))
-    }
-
-    fn grows_to(&self, mib: u32) {
-        let size = format!("remount,size={mib}m");
-        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[sqlx::test(migrator = "telekeep::MIGRATOR")]
-async fn a_full_disk_holds_the_file_and_its_job_goes_on_when_there_is_room(pool: PgPool) {
-    let depot = Depot::of(documents(1, 12 * MIB), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
-    let Some(disk) = Disk::of(5, depot.store()) else {
-        println!("SKIPPED: no disk can be mounted here");
-        return;
-    };
-    let worker = depot.works();
-    depot.does(&["chat", "watch", &depot.chat.to_string()]);
-    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
-    let held = depot.until(1, &["held"]).await;
-    assert!(held[0]["state_reason"].as_str().unwrap().contains("no room left in"), "{held:?}");
-    assert!(tree(&depot.store().join("sha256")).is_empty());
-    let jobs: Value = serde_json::from_str(&depot.does(&["job", "list", "--kind", "file_download", "--json"])).unwrap();
-    assert_eq!(jobs[0]["state"], "held");
-    assert!(jobs[0]["hint"].as_str().unwrap().contains("make room there, then `telekeep job release`"));
-    let given = depot.given();
-    disk.grows_to(40);
-    depot.does(&["job", "release", "--kind", "file_download"]);
-    let files = depot.until(1, &["stored"]).await;
-    drop(worker);
-    assert_eq!(by_id(&files), depot.truth());
-    assert_eq!(is_sound_in(&depot.store()), depot.truth().into_values().collect());
-    assert!(
-        depot.given() - given <= 9 * MIB,
-        "what was there was not fetched again: {} bytes after {given}",
-        depot.given() - given
-    );
-}
-
-#[sqlx::test(migrator = "telekeep::MIGRATOR")]
-async fn a_quota_holds_files_until_it_is_raised(pool: PgPool) {
-    let configuration = |quota: u64| format!("[files]\nstore = 'store'\nquota_bytes = {quota}\n{ALL}");
-    let depot = Depot::of(documents(1, 3 * MIB), &pool, &configuration(MIB)).await;
-    let worker = depot.works();
-    depot.does(&["chat", "watch", &depot.chat.to_string()]);
-    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
-    let held = depot.until(1, &["held"]).await;
-    assert!(held[0]["state_reason"].as_str().unwrap().contains("quota_bytes` allows 1048576"), "{held:?}");
-    assert_eq!(depot.given(), 0);
-    worker.kill();
-    depot.configures(&configuration(4 * MIB));
-    let _worker = depot.works();
-    depot.does(&["job", "release", "--kind", "file_download"]);
-    assert_eq!(by_id(&depot.until(1, &["stored"]).await), depot.truth());
 }
 
 /// An export of a channel whose messages carry these files: name as told, path within the export, content.
@@ -335,6 +346,15 @@ fn hostile_names() -> Vec<String> {
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn two_hundred_hostile_names_write_nothing_outside_the_store(pool: PgPool) {
+    stays_inside(Kind::Folder, pool).await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn two_hundred_hostile_names_write_nothing_outside_the_store_in_s3(pool: PgPool) {
+    stays_inside(Kind::S3, pool).await;
+}
+
+async fn stays_inside(store: Kind, pool: PgPool) {
     let names = hostile_names();
     let paths: Vec<String> = (0..names.len()).map(|at| format!("files/{at}.bin")).collect();
     let files: Vec<_> = names
@@ -345,17 +365,18 @@ async fn two_hundred_hostile_names_write_nothing_outside_the_store(pool: PgPool)
         .collect();
     let source = tempfile::tempdir().unwrap();
     export(source.path(), &files);
-    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{ALL}")).await;
+    let depot = Depot::at(store, World::from_export(source.path()).unwrap(), &pool, ALL).await;
     let escape = Path::new("/tmp/telekeep-was-here");
     assert!(!escape.exists());
     let around = |telekeep: &Installed| -> BTreeSet<String> {
-        tree(&telekeep.path(".")).into_keys().filter(|path| !path.starts_with("store/") && path != "log").collect()
+        let kept = |path: &String| path.starts_with("store/") || path.starts_with("on-its-way/") || path == "log";
+        tree(&telekeep.path(".")).into_keys().filter(|path| !kept(path)).collect()
     };
     depot.collects();
     let before = around(&depot.telekeep);
     let _worker = depot.works();
     let stored = depot.until(names.len(), &["stored"]).await;
-    assert_eq!(is_sound_in(&depot.store()), files.iter().map(|(_, _, content)| sha256(content)).collect());
+    assert_eq!(depot.kept(), files.iter().map(|(_, _, content)| sha256(content)).collect());
     assert_eq!(around(&depot.telekeep), before, "nothing beside the store");
     assert!(!escape.exists());
     for file in &stored {
@@ -366,6 +387,15 @@ async fn two_hundred_hostile_names_write_nothing_outside_the_store(pool: PgPool)
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool) {
+    keeps_once(Kind::Folder, pool).await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn one_content_of_two_documents_is_kept_once_and_rules_choose_in_s3(pool: PgPool) {
+    keeps_once(Kind::S3, pool).await;
+}
+
+async fn keeps_once(store: Kind, pool: PgPool) {
     let (same, other) = (vec![7; 300_000], vec![8; 200_000]);
     let files = [
         ("a.bin".to_owned(), "files/a.bin", same.clone()),
@@ -375,7 +405,7 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
     let source = tempfile::tempdir().unwrap();
     export(source.path(), &files);
     let large = "[[files.rule]]\nname = 'large'\nfetch = true\nmin_bytes = 250000\n";
-    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{large}")).await;
+    let depot = Depot::at(store, World::from_export(source.path()).unwrap(), &pool, large).await;
     depot.collects();
     let dry: Value = serde_json::from_str(&depot.does(&["file", "rules", "test", "--json"])).unwrap();
     assert_eq!(dry["fetched"], json!({"files": 2, "bytes": 600_000, "unsized_files": 0}), "{dry}");
@@ -384,14 +414,14 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
     let files = depot.until(3, &["stored", "skipped"]).await;
     let skipped: Vec<_> = files.iter().filter(|file| file["state"] == "skipped").collect();
     assert_eq!((skipped.len(), &skipped[0]["state_reason"]), (1, &json!("no rule covers it")));
-    assert_eq!(is_sound_in(&depot.store()), BTreeSet::from([sha256(&same)]));
+    assert_eq!(depot.kept(), BTreeSet::from([sha256(&same)]));
     worker.kill();
 
     // Other rules decide anew of what is not stored.
-    depot.configures(&format!("[files]\nstore = 'store'\n{ALL}"));
+    depot.configures(ALL);
     let _worker = depot.works();
     let stored = depot.until(3, &["stored"]).await;
-    assert_eq!(is_sound_in(&depot.store()), BTreeSet::from([sha256(&same), sha256(&other)]));
+    assert_eq!(depot.kept(), BTreeSet::from([sha256(&same), sha256(&other)]));
     assert_eq!(by_id(&stored), depot.truth());
     let shown = depot.does(&["file", "show", stored[0]["media_id"].as_str().unwrap()]);
     assert!(shown.contains("stored at  sha256/") && shown.contains("rule       "), "{shown}");
@@ -399,6 +429,15 @@ async fn one_content_of_two_documents_is_kept_once_and_rules_choose(pool: PgPool
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn where_deletions_erase_a_content_leaves_the_store_with_its_last_file(pool: PgPool) {
+    erases(Kind::Folder, pool).await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn where_deletions_erase_a_content_leaves_the_store_with_its_last_file_in_s3(pool: PgPool) {
+    erases(Kind::S3, pool).await;
+}
+
+async fn erases(store: Kind, pool: PgPool) {
     let (same, other) = (vec![7; 3_000], vec![8; 2_000]);
     let files = [
         ("a.bin".to_owned(), "files/a.bin", same.clone()),
@@ -407,8 +446,7 @@ async fn where_deletions_erase_a_content_leaves_the_store_with_its_last_file(poo
     ];
     let source = tempfile::tempdir().unwrap();
     export(source.path(), &files);
-    let configuration = format!("[files]\nstore = 'store'\n{ALL}");
-    let depot = Depot::of(World::from_export(source.path()).unwrap(), &pool, &configuration).await;
+    let depot = Depot::at(store, World::from_export(source.path()).unwrap(), &pool, ALL).await;
     depot.collects();
     depot.does(&["chat", "watch", &depot.chat.to_string(), "--on-delete", "erase"]);
     let _worker = depot.works();
@@ -429,7 +467,7 @@ async fn where_deletions_erase_a_content_leaves_the_store_with_its_last_file(poo
         let left = BTreeSet::from_iter(left);
         let mut kept = BTreeSet::new();
         for _ in 0..120 {
-            kept = is_sound_in(&depot.store());
+            kept = depot.kept();
             let waiting: i64 = sqlx::query_scalar("select count(*) from media_removal").fetch_one(&pool).await.unwrap();
             if kept == left && waiting == 0 {
                 break;
@@ -444,7 +482,7 @@ async fn where_deletions_erase_a_content_leaves_the_store_with_its_last_file(poo
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn without_rules_nothing_is_fetched_until_the_operator_wants_it(pool: PgPool) {
-    let depot = Depot::of(documents(2, MIB), &pool, "[files]\nstore = 'store'\n").await;
+    let depot = Depot::of(documents(2, MIB), &pool, "").await;
     depot.collects();
     let files = depot.until(2, &["skipped"]).await;
     let _worker = depot.works();
@@ -460,6 +498,15 @@ async fn without_rules_nothing_is_fetched_until_the_operator_wants_it(pool: PgPo
 
 #[sqlx::test(migrator = "telekeep::MIGRATOR")]
 async fn the_files_of_a_real_channel_are_those_of_its_export(pool: PgPool) {
+    keeps_a_real_channel(Kind::Folder, pool).await;
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn the_files_of_a_real_channel_are_those_of_its_export_in_s3(pool: PgPool) {
+    keeps_a_real_channel(Kind::S3, pool).await;
+}
+
+async fn keeps_a_real_channel(store: Kind, pool: PgPool) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/trantor-library");
     if !folder.exists() {
         println!("SKIPPED: the export of a real channel is not here");
@@ -467,7 +514,7 @@ async fn the_files_of_a_real_channel_are_those_of_its_export(pool: PgPool) {
     }
     // A message that changes the channel's photo carries it: that is a picture of the channel.
     let rules = "[[files.rule]]\nname = 'all'\nfetch = true\n";
-    let depot = Depot::of(World::from_export(&folder).unwrap(), &pool, &format!("[files]\nstore = 'store'\n{rules}")).await;
+    let depot = Depot::at(store, World::from_export(&folder).unwrap(), &pool, rules).await;
     depot.collects();
     let truth = depot.truth();
     let _worker = depot.works();
@@ -482,7 +529,7 @@ async fn the_files_of_a_real_channel_are_those_of_its_export(pool: PgPool) {
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    let stored = is_sound_in(&depot.store());
+    let stored = depot.kept();
     // As its messages name them; not all files were exported.
     let told: Value = serde_json::from_slice(&std::fs::read(folder.join("result.json")).unwrap()).unwrap();
     let named = |field: &str| -> Vec<PathBuf> {
@@ -494,70 +541,4 @@ async fn the_files_of_a_real_channel_are_those_of_its_export(pool: PgPool) {
     for path in photos.iter().chain(&named("file")) {
         assert!(stored.contains(&sha256(&std::fs::read(path).unwrap())), "{} is not in the store", path.display());
     }
-}
-
-/// An S3 server of this process, over a folder; gives its address.
-async fn s3(folder: &Path) -> (String, tokio::task::JoinHandle<()>) {
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-    std::fs::create_dir_all(folder.join("files")).unwrap();
-    let mut service = s3s::service::S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder).unwrap());
-    service.set_auth(s3s::auth::SimpleAuth::from_single("key", "secret"));
-    let service = service.build();
-    let listener = DATACENTRE.spawn(async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() }).await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let serving = DATACENTRE.spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = service.clone();
-            tokio::spawn(async move {
-                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    (address, serving)
-}
-
-#[sqlx::test(migrator = "telekeep::MIGRATOR")]
-async fn s3_keeps_files_as_a_folder_does_and_its_absence_holds_them(pool: PgPool) {
-    let bucket = tempfile::tempdir().unwrap();
-    let (address, serving) = s3(bucket.path()).await;
-    let set = |name: &'static str, value: &str| (name, value.to_owned());
-    let environment = |secret: &str| {
-        vec![
-            set("AWS_ENDPOINT_URL", &address),
-            set("AWS_ALLOW_HTTP", "true"),
-            set("AWS_REGION", "us-east-1"),
-            set("AWS_ACCESS_KEY_ID", "key"),
-            set("AWS_SECRET_ACCESS_KEY", secret),
-        ]
-    };
-    let configuration = format!("[files]\nstore = 's3://files/kept'\nstaging = 'on-its-way'\n{ALL}");
-    // Above one piece of an upload, and below.
-    let world = || {
-        let media = MediaMix { documents: 1.0, document_bytes: Some([MIB, 20 * MIB]), ..MediaMix::none() };
-        World::generated(9, [GeneratedChat::new(ChatKind::Channel, "Depot", 4).named("depot").media(media)])
-    };
-    let mut depot = Depot::with(world(), &pool, &configuration, environment("another")).await;
-    let worker = depot.works();
-    depot.does(&["chat", "watch", &depot.chat.to_string()]);
-    depot.does(&["job", "enqueue", "chat_refresh", "--chat", &depot.chat.to_string()]);
-    let count = depot.truth().len();
-    let held = depot.until(count, &["held"]).await;
-    assert!(held[0]["state_reason"].as_str().unwrap().contains("s3://files/kept cannot be used"), "{held:?}");
-    worker.kill();
-    let given = depot.given();
-    depot.environment = environment("secret");
-    let _worker = depot.works();
-    depot.does(&["job", "release", "--kind", "file_download"]);
-    let files = depot.until(count, &["stored"]).await;
-    assert_eq!(by_id(&files), depot.truth());
-    assert_eq!(depot.given(), given, "nothing was fetched twice");
-    let objects: BTreeMap<_, _> = tree(&bucket.path().join("files/kept"));
-    let contents: BTreeSet<String> = objects.values().map(|bytes| sha256(bytes)).collect();
-    assert_eq!(contents, depot.truth().into_values().collect());
-    for (path, bytes) in &objects {
-        assert!(path.ends_with(&sha256(bytes)), "{path}");
-    }
-    assert!(tree(&depot.telekeep.path("on-its-way")).is_empty());
-    serving.abort();
 }
