@@ -145,8 +145,15 @@ impl Browser {
         field.send_keys(text).await.unwrap();
     }
 
+    /// Presses what leads to another page, and waits for that one: an answer may take longer than the press.
     pub async fn presses(&self, css: &str) {
+        let page = self.finds("html").await;
         self.finds(css).await.click().await.unwrap();
+        until(&format!("the page after {css}"), || async {
+            page.tag_name().await.is_err()
+                && self.driver.execute("return document.readyState;", Vec::new()).await.is_ok_and(|state| state == "complete")
+        })
+        .await;
     }
 
     /// What the page says, as people see it.
