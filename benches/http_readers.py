@@ -11,7 +11,8 @@ import threading
 import time
 from urllib.parse import quote
 
-WARM = 200
+# Elasticsearch compiles what it runs often: the first seconds are not what an operator sees.
+WARM = 1000
 
 
 def word(random):
