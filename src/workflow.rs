@@ -8,6 +8,7 @@ pub mod run;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -84,6 +85,17 @@ impl Trigger {
     }
 }
 
+/// When a workflow starts, in a few words.
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manual => f.write_str("by hand"),
+            Self::Cron { schedule, timezone, .. } => write!(f, "{schedule} {timezone}"),
+            Self::Listener(events) => f.write_str(&events.join(", ")),
+        }
+    }
+}
+
 /// What becomes of ticks that nobody was there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +132,29 @@ impl Select {
             incomplete_since: self.incomplete.then_some(last),
             uncounted: self.uncounted,
         }
+    }
+}
+
+/// Which chats, in a few words.
+impl fmt::Display for Select {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if !self.kinds.is_empty() {
+            parts.push(self.kinds.join(" or "));
+        }
+        if !self.tags.is_empty() {
+            parts.push(format!("tagged {}", self.tags.join(" or ")));
+        }
+        if !self.chats.is_empty() {
+            parts.push(format!("{} named", self.chats.len()));
+        }
+        if self.incomplete {
+            parts.push("incomplete".into());
+        }
+        if self.uncounted {
+            parts.push("counts due".into());
+        }
+        f.write_str(&if parts.is_empty() { "all that are watched".into() } else { parts.join(", ") })
     }
 }
 

@@ -88,7 +88,7 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
                 };
                 let rows = workflows.into_values().map(|w| {
                     let paused = if paused.iter().any(|p| p.workflow == w.name) { " (paused)" } else { "" };
-                    let when = show::when(&w) + paused;
+                    let when = w.trigger.to_string() + paused;
                     let steps = w.steps.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(" → ");
                     vec![w.name, when, steps, w.description]
                 });
@@ -99,7 +99,7 @@ pub async fn run(command: WorkflowCommand, config: Config) -> anyhow::Result<Exi
             let workflow = named(&config, &name)?;
             let pool = open::record(&config).await?;
             let view = view::view(&pool, &workflow, runs).await?;
-            if json { output::json(&view)? } else { show::print(&view, &show::when(&workflow)) }
+            if json { output::json(&view)? } else { show::print(&view) }
         }
         WorkflowCommand::Pause { name, reason } => {
             named(&config, &name)?;

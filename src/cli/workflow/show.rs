@@ -5,19 +5,10 @@ use std::collections::BTreeMap;
 use crate::{
     cli::output,
     workflow::{
-        Select, Step, Trigger, Workflow,
+        Step,
         view::{RunView, View},
     },
 };
-
-/// When a workflow starts, in a few words.
-pub fn when(workflow: &Workflow) -> String {
-    match &workflow.trigger {
-        Trigger::Manual => "by hand".into(),
-        Trigger::Cron { schedule, timezone, .. } => format!("{schedule} {timezone}"),
-        Trigger::Listener(events) => events.join(", "),
-    }
-}
 
 /// The headings of a table of runs.
 pub const RUNS: &[&str] = &["run", "workflow", "chat", "trigger", "tick", "state"];
@@ -47,10 +38,10 @@ pub fn blocked(runs: &[RunView]) {
 }
 
 /// Prints one workflow as it stands.
-pub fn print(view: &View<'_>, when: &str) {
+pub fn print(view: &View<'_>) {
     let line = |name: &str, text: &str| output::line(&format!("{name:<10}{text}"));
     output::line(&format!("{}: {}", view.name, view.description));
-    line("trigger", when);
+    line("trigger", &view.trigger.to_string());
     let ticks: Vec<String> = view.next_ticks.iter().map(|t| t.format("%F %T").to_string()).collect();
     if !ticks.is_empty() {
         line("next", &format!("{} (UTC)", ticks.join(", ")));
@@ -59,7 +50,7 @@ pub fn print(view: &View<'_>, when: &str) {
         let reason = pause.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
         line("paused", &format!("since {}{reason}", pause.created_at.format("%F %T")));
     }
-    line("chats", &format!("{} now ({})", view.selected_chats, selection(view.select)));
+    line("chats", &format!("{} now ({})", view.selected_chats, view.select));
     if view.waiting_chats > 0 {
         line("waiting", &format!("events of {} chats, for the end of an open run or of the pause", view.waiting_chats));
     }
@@ -89,26 +80,6 @@ fn steps(run: &RunView, order: &[&Step]) -> String {
         n => format!("{} {} ({n} left)", s.step, s.state),
     });
     told.collect::<Vec<_>>().join(", ")
-}
-
-fn selection(select: &Select) -> String {
-    let mut parts = Vec::new();
-    if !select.kinds.is_empty() {
-        parts.push(select.kinds.join(" or "));
-    }
-    if !select.tags.is_empty() {
-        parts.push(format!("tagged {}", select.tags.join(" or ")));
-    }
-    if !select.chats.is_empty() {
-        parts.push(format!("{} named", select.chats.len()));
-    }
-    if select.incomplete {
-        parts.push("incomplete".into());
-    }
-    if select.uncounted {
-        parts.push("counts due".into());
-    }
-    if parts.is_empty() { "all that are watched".into() } else { parts.join(", ") }
 }
 
 /// The steps as a tree: each below the last of those that it waits for.

@@ -1,5 +1,7 @@
 //! Workflows: their next ticks, their steps drawn, their last runs; started, paused and resumed.
 
+use std::fmt::Display;
+
 use askama::Template;
 use axum::Router;
 use axum::extract::State;
@@ -7,6 +9,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use chrono::{DateTime, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::fields::Sent;
 use super::visit::{Frame, Visit};
@@ -16,7 +20,7 @@ use crate::http::api::workflow::{self, For, Listed, Pause, RunShown, WorkflowSho
 use crate::http::extract::{Json, Path};
 use crate::http::{Http, problem::Problem};
 use crate::record::workflow::{PauseRow, StepJob};
-use crate::workflow::view::RunView;
+use crate::workflow::{Select, Trigger, view::RunView};
 
 pub fn router() -> Router<Http> {
     Router::new()
@@ -32,6 +36,17 @@ pub fn router() -> Router<Http> {
 struct WorkflowsPage {
     frame: Frame,
     workflows: Vec<Listed>,
+}
+
+impl WorkflowsPage {
+    fn when(&self, it: &Listed) -> String {
+        told::<Trigger>(&it.trigger)
+    }
+}
+
+/// As the commands tell it.
+fn told<T: DeserializeOwned + Display>(value: &Value) -> String {
+    serde_json::from_value(value.clone()).map_or_else(|_| value.to_string(), |it: T| it.to_string())
 }
 
 async fn list(State(http): State<Http>, visit: Visit, _: Viewer) -> Result<Response, Problem> {
@@ -63,8 +78,8 @@ async fn show(State(http): State<Http>, visit: Visit, viewer: Viewer, Path(name)
         frame: visit.frame("workflows", format!("Workflow {name}")),
         name,
         description,
-        trigger: trigger.to_string(),
-        select: select.to_string(),
+        trigger: told::<Trigger>(&trigger),
+        select: told::<Select>(&select),
         next_ticks,
         paused,
         selected: selected_chats,
