@@ -31,11 +31,9 @@ async def with_telethon(account, control, chat, message, path):
     await client.connect()
     await client.get_dialogs()
     found = await client.get_messages(chat, ids=message)
-    idle, start = memory(), time.monotonic()
-    await client.download_media(found, file=path)
-    seconds = time.monotonic() - start
+    took = await timed(client.download_media(found, file=path))
     await client.disconnect()
-    return idle, seconds
+    return took
 
 
 async def with_kurigram(account, control, chat, message, path):
@@ -66,11 +64,16 @@ async def with_kurigram(account, control, chat, message, path):
     async for _ in client.get_dialogs():
         pass
     found = await client.get_messages(chat, message)
-    idle, start = memory(), time.monotonic()
-    await client.download_media(found, file_name=path)
-    seconds = time.monotonic() - start
+    took = await timed(client.download_media(found, file_name=path))
     await client.disconnect()
-    return idle, seconds
+    return took
+
+
+async def timed(download):
+    """MiB before it, then what it took: seconds, and seconds of CPU."""
+    idle, start, own = memory(), time.monotonic(), time.process_time()
+    await download
+    return idle, time.monotonic() - start, time.process_time() - own
 
 
 def memory():
@@ -86,7 +89,7 @@ def main():
     truth = json.loads(told(control, f"/chats/{chat}/files").splitlines()[0])
     path = os.path.join(os.path.abspath(folder), f"{name}.bin")
     work = {"telethon": with_telethon, "kurigram": with_kurigram}[name]
-    idle, seconds = asyncio.run(work(account, control, chat, truth["message_id"], path))
+    idle, seconds, own = asyncio.run(work(account, control, chat, truth["message_id"], path))
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -99,6 +102,7 @@ def main():
                 "seconds": round(seconds, 3),
                 "bytes": truth["size"],
                 "right": digest.hexdigest() == truth["sha256"],
+                "cpu_s": round(own, 2),
                 "rss_mib": round(memory() - idle, 1),
             }
         )
