@@ -16,5 +16,5 @@ pub mod store;
 
 pub use keeping::Keeping;
 pub use rules::Rules;
-pub use staging::Staged;
+pub use staging::{Staged, Syncing};
 pub use store::{Content, Store, StoreError};

@@ -13,7 +13,7 @@ use super::{JobContext, Progress};
 use crate::{
     clock,
     error::{Action, JobError},
-    media::{Content, Staged, Store, StoreError, staging},
+    media::{Content, Staged, Store, StoreError, Syncing, staging},
     normalize,
     record::{
         self, AccountId, Observation, Via, boxes,
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-/// The position is made durable after so many bytes, or so long.
+/// The position begins to be made durable after so many bytes, or so long; twice as much is lost at the most.
 const COMMIT_BYTES: u64 = 32 << 20;
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
 /// What lies beyond the position is proved in stretches of so many bytes.
@@ -99,7 +99,8 @@ impl Work<'_> {
             size: begun.size,
             from: staged.position(),
         };
-        let mut sink = Committing { work: self, staged: &mut staged, size: begun.size, uncommitted: 0, last: clock::mark() };
+        let mut sink =
+            Committing { work: self, staged: &mut staged, size: begun.size, unsynced: 0, began: clock::mark(), syncing: None };
         let reached = self.from.connection.download(&file, self, &mut sink, self.counts).await;
         // What came before an error is kept as well.
         let kept = sink.commit().await;
@@ -257,23 +258,39 @@ pub async fn read_again(cx: &JobContext, file: MediaId, account: AccountId) -> R
     Ok(None)
 }
 
-/// Writes to staging, and lets the record know from time to time.
+/// Writes to staging, and lets the record know from time to time: bytes go to the disk while the next ones come.
 struct Committing<'a> {
     work: &'a Work<'a>,
     staged: &'a mut Staged,
     size: Option<u64>,
-    uncommitted: u64,
-    last: Instant,
+    /// Bytes that came since the last sync began.
+    unsynced: u64,
+    began: Instant,
+    syncing: Option<Syncing>,
 }
 
 impl Committing<'_> {
     /// Everything so far is on disk, and the record knows.
     async fn commit(&mut self) -> Result<(), JobError> {
-        if self.uncommitted == 0 {
-            return Ok(());
+        self.settle().await?;
+        self.sync()?;
+        self.settle().await
+    }
+
+    /// Begins to bring what came to the disk.
+    fn sync(&mut self) -> Result<(), JobError> {
+        if self.unsynced > 0 {
+            self.syncing = Some(self.staged.sync()?);
+            (self.unsynced, self.began) = (0, clock::mark());
         }
-        self.staged.sync().await?;
-        let (position, size, work) = (self.staged.position(), self.size, self.work);
+        Ok(())
+    }
+
+    /// Waits for what is on its way to the disk, and lets the record know.
+    async fn settle(&mut self) -> Result<(), JobError> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        let position = syncing.ends().await?;
+        let (size, work) = (self.size, self.work);
         let wanted = work
             .fenced(async |tx, cost| {
                 let whole = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -282,7 +299,6 @@ impl Committing<'_> {
                 Ok(wanted)
             })
             .await?;
-        (self.uncommitted, self.last) = (0, clock::mark());
         if wanted { Ok(()) } else { Err(JobError::Unwanted) }
     }
 }
@@ -291,11 +307,14 @@ impl Sink for Committing<'_> {
     type Error = JobError;
 
     async fn write(&mut self, _offset: u64, bytes: Vec<u8>) -> Result<(), JobError> {
-        let length = bytes.len() as u64;
+        self.unsynced += bytes.len() as u64;
         self.staged.write(bytes).await?;
-        self.uncommitted += length;
-        if self.uncommitted >= COMMIT_BYTES || self.last.elapsed() >= COMMIT_EVERY {
-            self.commit().await?;
+        let due = self.unsynced >= COMMIT_BYTES || self.began.elapsed() >= COMMIT_EVERY;
+        if due || self.syncing.as_ref().is_some_and(Syncing::is_over) {
+            self.settle().await?;
+        }
+        if due {
+            self.sync()?;
         }
         Ok(())
     }

@@ -24,6 +24,27 @@ pub struct Staged {
     open: Option<Open>,
 }
 
+/// Bytes that are on their way to the disk.
+#[derive(Debug)]
+pub struct Syncing {
+    position: u64,
+    path: PathBuf,
+    done: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+impl Syncing {
+    /// Whether they are there, or never will be.
+    pub fn is_over(&self) -> bool {
+        self.done.is_finished()
+    }
+
+    /// Waits for them; gives the position up to which everything is on disk.
+    pub async fn ends(self) -> Result<u64, StoreError> {
+        let done = self.done.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+        done.map(|()| self.position).map_err(|e| StoreError::local(&self.path, e))
+    }
+}
+
 #[derive(Debug)]
 struct Open {
     file: File,
@@ -107,7 +128,7 @@ impl Staged {
         .await
     }
 
-    /// Writes the next bytes. They are on disk after [`Self::sync`].
+    /// Writes the next bytes. They are on disk once a [`Self::sync`] that began later is over.
     pub async fn write(&mut self, bytes: Vec<u8>) -> Result<(), StoreError> {
         self.with(move |open| {
             open.file.write_all_at(&bytes, open.position)?;
@@ -119,9 +140,13 @@ impl Staged {
         .await
     }
 
-    /// Everything up to the position is on disk when this returns.
-    pub async fn sync(&mut self) -> Result<(), StoreError> {
-        self.with(|open| open.file.sync_data()).await
+    /// Brings everything up to the position onto the disk, while more is written.
+    pub fn sync(&self) -> Result<Syncing, StoreError> {
+        let gone = || StoreError::local(&self.path, io::Error::other("the file was let go after an error"));
+        let open = self.open.as_ref().ok_or_else(gone)?;
+        let file = open.file.try_clone().map_err(|e| StoreError::local(&self.path, e))?;
+        let done = tokio::task::spawn_blocking(move || file.sync_data());
+        Ok(Syncing { position: open.position, path: self.path.clone(), done })
     }
 
     /// What the bytes are, up to the position.
@@ -188,8 +213,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut staged = Staged::open(folder.path(), 7, 0).await.unwrap();
         staged.write(b"synced".to_vec()).await.unwrap();
-        staged.sync().await.unwrap();
+        let syncing = staged.sync().unwrap();
         staged.write(b" and not".to_vec()).await.unwrap();
+        assert_eq!(syncing.ends().await.unwrap(), 6, "what came later is not vouched for");
         let whole = staged.content();
         drop(staged);
 
