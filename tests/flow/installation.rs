@@ -138,7 +138,7 @@ impl Drop for Telekeep {
         let Ok(server) = std::env::var("ELASTICSEARCH_URL") else { return };
         for kind in telekeep::record::outbox::Kind::ALL {
             let index = format!("{server}/{}-{kind}-v1", self.prefix);
-            let _ = Command::new("curl").args(["-fsS", "-o", "/dev/null", "-X", "DELETE", &index]).status();
+            let _ = Command::new("curl").args(["-s", "-o", "/dev/null", "-X", "DELETE", &index]).status();
         }
     }
 }
