@@ -154,20 +154,27 @@ pub async fn take(pool: &PgPool, sink: &str, after: Option<Key>, held: &[Kind], 
 /// Removes entries that the sink has acknowledged, each with the revision that was sent: a newer entry stays. Dead letters of the
 /// same documents go too, since the sink now holds a later state. An entry that a writer has its hands on stays as well: waiting for
 /// writers, whose locks come in another order, would end in deadlocks, and what is sent twice does no harm.
+///
+/// Each entry is found by its key, whatever the planner believes: the table is empty or has millions, and one that was vacuumed while
+/// it was empty counts as empty, so that joins with it went over all of it for each of its rows.
 pub async fn remove(pool: &PgPool, sink: &str, sent: &[Entry]) -> Result<(), sqlx::Error> {
     let (kinds, firsts, seconds) = columns(sent.iter().map(|entry| entry.key));
     let revisions: Vec<i64> = sent.iter().map(|entry| entry.revision).collect();
-    // `<=`: an entry below what was sent asks for less than the sink has. Planned anew each time: the table is empty or has millions.
+    // `<=`: an entry below what was sent asks for less than the sink has.
     sqlx::query(
-        "with sent as (select * from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) as s (kind, key1, key2, revision)),
+        "with sent as materialized (
+            select * from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) as s (kind, key1, key2, revision)),
               revived as (
-                delete from dead_letter d using sent s
-                where d.sink = $1 and d.kind = s.kind and d.key1 = s.key1 and d.key2 = s.key2 and d.revision <= s.revision)
-         delete from outbox o using (
-            select o.kind, o.key1, o.key2, s.revision from outbox o
-            join sent s on o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2
-            where o.sink = $1 and o.revision <= s.revision for update of o skip locked) s
-         where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision",
+                delete from dead_letter where ctid = any(array(
+                    select d.ctid from sent s cross join lateral (
+                        select d.ctid from dead_letter d
+                        where d.sink = $1 and d.kind = s.kind and d.key1 = s.key1 and d.key2 = s.key2 and d.revision <= s.revision
+                        offset 0) d)))
+         delete from outbox where ctid = any(array(
+            select o.ctid from sent s cross join lateral (
+                select o.ctid from outbox o
+                where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision
+                for update skip locked) o))",
     )
     .bind(sink)
     .bind(&kinds)
@@ -187,16 +194,18 @@ pub async fn bury(pool: &PgPool, sink: &str, refused: &[(Entry, String)]) -> Res
     let revisions: Vec<i64> = refused.iter().map(|(entry, _)| entry.revision).collect();
     let reasons: Vec<&str> = refused.iter().map(|(_, reason)| reason.as_str()).collect();
     let done = sqlx::query(
-        "with refused as (
-            delete from outbox o using (
-                select o.kind, o.key1, o.key2, s.revision, s.reason from outbox o
-                join unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[]) as s (kind, key1, key2, revision, reason)
-                    on o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2
-                where o.sink = $1 and o.revision <= s.revision for update of o skip locked) s
-            where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision
-            returning o.kind, o.key1, o.key2, s.revision, s.reason, o.gone)
+        "with sent as materialized (
+            select * from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[])
+                as s (kind, key1, key2, revision, reason)),
+              refused as (
+                delete from outbox where ctid = any(array(
+                    select o.ctid from sent s cross join lateral (
+                        select o.ctid from outbox o
+                        where o.sink = $1 and o.kind = s.kind and o.key1 = s.key1 and o.key2 = s.key2 and o.revision <= s.revision
+                        for update skip locked) o))
+                returning kind, key1, key2, gone)
          insert into dead_letter (sink, kind, key1, key2, revision, reason, gone)
-         select $1, kind, key1, key2, revision, reason, gone from refused
+         select $1, kind, key1, key2, s.revision, s.reason, r.gone from refused r join sent s using (kind, key1, key2)
          on conflict (sink, kind, key1, key2)
          do update set revision = excluded.revision, reason = excluded.reason, gone = excluded.gone, created_at = now()",
     )
@@ -206,6 +215,7 @@ pub async fn bury(pool: &PgPool, sink: &str, refused: &[(Entry, String)]) -> Res
     .bind(&seconds)
     .bind(&revisions)
     .bind(&reasons)
+    .persistent(false)
     .execute(pool)
     .await?;
     Ok(done.rows_affected())

@@ -473,3 +473,27 @@ async fn what_a_writer_holds_is_not_waited_for_and_is_sent_again(pool: PgPool) {
     })
     .await;
 }
+
+/// Autovacuum that finds the outbox drained leaves the planner with no row in many pages.
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn an_outbox_that_was_vacuumed_while_it_was_empty_is_worked_by_key(pool: PgPool) {
+    in_world(pool, async |world| {
+        world.index.prepare().await.expect("prepared");
+        let fill = "insert into outbox (sink, kind, key1, key2, revision) select 'elasticsearch', 'version', n % 10, n, 1 from generate_series(1, 9000) n";
+        for statement in [fill, "delete from outbox", "vacuum (truncate off, analyze) outbox", fill] {
+            sqlx::query(statement).execute(&world.pool).await.expect("done");
+        }
+        let taken = outbox::take(&world.pool, SINK, None, &[], 16).await.expect("taken");
+        let (sent, refused) = taken.split_at(8);
+        let refused: Vec<_> = refused.iter().map(|entry| (entry.clone(), "too long".to_owned())).collect();
+        // Minutes, where all of it is gone over for each entry.
+        let worked = tokio::time::timeout(Duration::from_secs(20), async {
+            outbox::remove(&world.pool, SINK, sent).await.expect("removed");
+            outbox::bury(&world.pool, SINK, &refused).await.expect("buried")
+        });
+        assert_eq!(worked.await.expect("each entry is found by its key"), 8);
+        assert_eq!(outbox::backlog(&world.pool, SINK).await.expect("counted"), 9_000 - 16);
+        assert_eq!(outbox::dead_letters(&world.pool, 10).await.expect("dead letters").len(), 8);
+    })
+    .await;
+}
