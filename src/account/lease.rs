@@ -398,7 +398,11 @@ impl LeaseGate {
         let renewed = async {
             let mut conn = self.pool.acquire().await?;
             let ours = table::renew(&mut conn, self.node, &[(self.held.account, self.held.token)]).await?;
-            Ok::<_, sqlx::Error>((ours, clock_is_ahead(&mut conn).await?))
+            let ahead = clock_is_ahead(&mut conn).await?;
+            if !ours.is_empty() && ahead.is_none() {
+                table::used(&mut conn, self.held.account, self.node).await?;
+            }
+            Ok::<_, sqlx::Error>((ours, ahead))
         };
         match tokio::time::timeout(ANSWER, renewed).await {
             Ok(Ok((ours, Some(ahead)))) if !ours.is_empty() => Err(Refused::NotOurs(ahead)),

@@ -42,8 +42,9 @@ pub struct Holder {
     pub free_in: Duration,
 }
 
-/// An account does not come back to an address within this time after it left for another: one that does looks as if two used it.
-const AWAY: Duration = Duration::from_secs(60);
+/// An account does not come back to an address within this time after another one began to use it: one that does looks as if two used
+/// it. A minute, and what a connection may take between the note of its beginning ([`used`]) and its first bytes.
+const AWAY: Duration = Duration::from_secs(75);
 
 /// How an account's lease stands, as the node that wants it sees it.
 #[derive(sqlx::FromRow)]
@@ -52,7 +53,6 @@ struct Standing {
     closed: bool,
     silent_s: f64,
     holder: Option<String>,
-    source: Option<String>,
 }
 
 /// Takes an account for a node, if nobody has it: its holder recorded the close, or is gone for sure, or has been silent for longer
@@ -75,7 +75,7 @@ pub async fn take(conn: &mut PgConnection, account: AccountId, node: NodeId, gon
     .execute(&mut *conn)
     .await?;
     let was: Standing = sqlx::query_as(
-        "select l.node_id, l.closed_at is not null as closed, n.source, n.name || '@' || n.host || '/' || n.pid as holder,
+        "select l.node_id, l.closed_at is not null as closed, n.name || '@' || n.host || '/' || n.pid as holder,
                 greatest(extract(epoch from clock_timestamp() - l.renewed_at), 0)::float8 as silent_s
            from account_lease l left join node n on n.id = l.node_id where l.account_id = $1 for update of l",
     )
@@ -91,26 +91,17 @@ pub async fn take(conn: &mut PgConnection, account: AccountId, node: NodeId, gon
         let node = was.holder.unwrap_or_else(|| "a node that is forgotten".into());
         return Ok(Taken::Held(Holder { node, silent, free_in: (LEASE + DISCONNECT_DELAY).saturating_sub(silent) }));
     }
-    if was.source.as_ref().is_some_and(|last| *last != source) {
-        let away: Option<f64> = sqlx::query_scalar(
-            "select extract(epoch from clock_timestamp() - left_at)::float8 from account_source where account_id = $1 and source = $2",
-        )
-        .bind(account.0)
-        .bind(&source)
-        .fetch_optional(&mut *conn)
-        .await?;
-        let left = away.map_or(Duration::ZERO, |away| AWAY.saturating_sub(Duration::try_from_secs_f64(away).unwrap_or_default()));
-        if !left.is_zero() {
-            return Ok(Taken::JustLeft(left));
-        }
-        sqlx::query(
-            "insert into account_source (account_id, source, left_at) values ($1, $2, clock_timestamp())
-             on conflict (account_id, source) do update set left_at = excluded.left_at",
-        )
-        .bind(account.0)
-        .bind(was.source)
-        .execute(&mut *conn)
-        .await?;
+    let away: Option<f64> = sqlx::query_scalar(
+        "select extract(epoch from clock_timestamp() - left_at)::float8 from account_source
+          where account_id = $1 and source = $2 and left_at is not null",
+    )
+    .bind(account.0)
+    .bind(&source)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let left = away.map_or(Duration::ZERO, |away| AWAY.saturating_sub(Duration::try_from_secs_f64(away).unwrap_or_default()));
+    if !left.is_zero() {
+        return Ok(Taken::JustLeft(left));
     }
     let token = sqlx::query_scalar(
         "update account_lease set token = token + 1, node_id = $2, renewed_at = clock_timestamp(), closed_at = null
@@ -148,6 +139,23 @@ pub async fn renew(conn: &mut PgConnection, node: NodeId, held: &[(AccountId, i6
     .fetch_all(conn)
     .await?;
     Ok(renewed.into_iter().map(AccountId).collect())
+}
+
+/// Notes that a connection of the account is about to open from this node's address: it leaves every other one at this moment. A holder
+/// that only took the account, and reached nobody, leaves no trace.
+pub async fn used(conn: &mut PgConnection, account: AccountId, node: NodeId) -> sqlx::Result<()> {
+    sqlx::query(
+        "with here as (
+             insert into account_source (account_id, source) select $1, source from node where id = $2
+             on conflict (account_id, source) do update set left_at = null returning source)
+         update account_source s set left_at = clock_timestamp()
+          where s.account_id = $1 and s.left_at is null and s.source <> (select source from here)",
+    )
+    .bind(account.0)
+    .bind(node)
+    .execute(conn)
+    .await
+    .map(drop)
 }
 
 /// Nobody claims the account's jobs any more; the holder keeps the account until it records the close.
