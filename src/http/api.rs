@@ -13,7 +13,7 @@ pub mod job;
 pub mod member;
 pub mod message;
 pub mod node;
-mod proxy;
+pub mod proxy;
 pub mod queue;
 pub mod search;
 pub mod session;

@@ -60,10 +60,7 @@ struct Standing {
 pub async fn take(conn: &mut PgConnection, account: AccountId, node: NodeId, gone: &[NodeId]) -> sqlx::Result<Taken> {
     let (name, source, works): (String, String, bool) =
         sqlx::query_as("select name, source, works from node where id = $1").bind(node).fetch_one(&mut *conn).await?;
-    let pins: Vec<String> = sqlx::query_scalar("select node from account_pin where account_id = $1 order by node")
-        .bind(account.0)
-        .fetch_all(&mut *conn)
-        .await?;
+    let pins = pins(conn, account).await?;
     // A command that somebody runs by hand is no node that works.
     if works && !pins.is_empty() && !pins.contains(&name) {
         return Ok(Taken::Pinned(pins));
@@ -256,6 +253,11 @@ pub async fn places(conn: &mut PgConnection) -> sqlx::Result<Vec<Place>> {
     )
     .fetch_all(conn)
     .await
+}
+
+/// The names of the nodes that alone may have an account; none: any may.
+pub async fn pins(conn: &mut PgConnection, account: AccountId) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar("select node from account_pin where account_id = $1 order by node").bind(account.0).fetch_all(conn).await
 }
 
 /// Pins an account to nodes of these names; none: any may have it.

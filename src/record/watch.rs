@@ -159,9 +159,9 @@ pub async fn show(conn: &mut PgConnection, chat: ChatId) -> Result<Option<Watch>
 /// The most tags of a chat.
 pub const MOST_TAGS: usize = 50;
 
-/// Whether a text may be a tag: 1 to 64 characters without spaces.
+/// Whether a text may be a tag: 1 to 64 characters without spaces and commas.
 pub fn is_tag(text: &str) -> bool {
-    (1..=64).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+    (1..=64).contains(&text.chars().count()) && !text.chars().any(|c| c == ',' || c.is_control() || c.is_whitespace())
 }
 
 /// Gives a watched chat these tags in place of those that it has. Answers whether it is watched.

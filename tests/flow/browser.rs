@@ -272,6 +272,7 @@ async fn every_page_is_accessible_and_fits_a_telephone(pool: PgPool) {
         ("search", "/search?text=the".into()),
         ("accounts", "/accounts".into()),
         ("account", "/accounts/keeper".into()),
+        ("proxies", "/proxies".into()),
         ("sign-in-account", "/sign-ins".into()),
         ("workflows", "/workflows".into()),
         ("workflow", "/workflows/new-chat".into()),

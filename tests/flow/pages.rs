@@ -61,6 +61,7 @@ async fn each_page_is_drawn_and_markup_in_names_is_text(pool: PgPool) {
         "/search?text=the&sort=newest".into(),
         "/accounts".into(),
         "/accounts/keeper".into(),
+        "/proxies".into(),
         "/sign-ins".into(),
         "/workflows".into(),
         "/workflows/new-chat".into(),
@@ -245,4 +246,112 @@ async fn a_token_is_made_on_a_page_shown_once_and_revoked(pool: PgPool) {
     let (cookie, _) = signed_in(&api, &api.admin).await;
     let overview = looks(&api, Method::GET, "/", &[("cookie", &cookie)], "").await.text();
     assert!(overview.contains("href=\"/tokens\"") && overview.contains("href=\"/sign-ins\""), "{overview}");
+}
+
+/// What the audit log says was changed, oldest first.
+async fn noted(pool: &PgPool) -> Vec<String> {
+    sqlx::query_scalar("select what from audit_log where who like 'token:%' and what <> 'session.begin' order by id")
+        .fetch_all(pool)
+        .await
+        .unwrap()
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn a_watch_gets_tags_and_ends_on_its_page(pool: PgPool) {
+    sqlx::raw_sql("insert into watch (chat_id) values (-1000000000005)").execute(&pool).await.unwrap();
+    let api = Api::serves(&pool).await;
+    let (cookie, csrf) = signed_in(&api, &api.operator).await;
+    let page = "/chats/-1000000000005";
+    let send = async |way: &str, form: &str| {
+        looks(&api, Method::POST, &format!("{page}/{way}"), &[("cookie", &cookie)], &format!("csrf={csrf}&{form}")).await
+    };
+    let tags = async || sqlx::query_scalar::<_, Vec<String>>("select tags from watch").fetch_one(&pool).await.unwrap();
+    let set = send("tags", "tags=north%2C+goods").await;
+    assert_eq!((set.status.as_u16(), set.header("location")), (303, "/chats/-1000000000005?done=tagged&n=1"), "{}", set.text());
+    assert_eq!(tags().await, ["north", "goods"]);
+    let shown = looks(&api, Method::GET, page, &[("cookie", &cookie)], "").await.text();
+    assert!(shown.contains("value=\"north goods\"") && shown.contains("End the watch"), "{shown}");
+    assert_eq!(send("tags", &format!("tags={}", "x".repeat(65))).await.status, 422);
+    assert_eq!(send("tags", "tags=").await.status, 303);
+    assert!(tags().await.is_empty(), "an empty field takes all away");
+    for wrong in ["", "confirm=7", "confirm=yes"] {
+        assert_eq!(send("end", wrong).await.status, 422, "{wrong}");
+    }
+    let (viewer, mark) = signed_in(&api, &api.viewer).await;
+    let form = format!("csrf={mark}&confirm=-1000000000005");
+    let refused = looks(&api, Method::POST, &format!("{page}/end"), &[("cookie", &viewer)], &form).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!looks(&api, Method::GET, page, &[("cookie", &viewer)], "").await.text().contains("End the watch"));
+    let ended = send("end", "confirm=-1000000000005").await;
+    assert_eq!((ended.status.as_u16(), ended.header("location")), (303, "/chats?done=unwatched&n=1"));
+    assert_eq!(looks(&api, Method::GET, page, &[("cookie", &cookie)], "").await.status, 404);
+    assert_eq!(noted(&pool).await, ["chat.tags", "chat.tags", "chat.unwatch"]);
+}
+
+#[sqlx::test(migrator = "telekeep::MIGRATOR")]
+async fn an_account_gets_its_way_and_its_nodes_on_its_page(pool: PgPool) {
+    let datacentre = datacentre(World::generated(7, [GeneratedChat::new(ChatKind::Channel, "Harbour", 5)])).await;
+    let telekeep = Installed::at(&datacentre, &pool);
+    let key_file = Some(telekeep.path("telekeep.key"));
+    let api = Api::as_wished(&pool, Wish { key_file, ..Wish::default() }).await;
+    let (cookie, csrf) = signed_in(&api, &api.admin).await;
+    let send = async |path: &str, form: &str| {
+        looks(&api, Method::POST, path, &[("cookie", &cookie)], &format!("csrf={csrf}&{form}")).await
+    };
+    let look = async |path: &str| looks(&api, Method::GET, path, &[("cookie", &cookie)], "").await.text();
+
+    let added = send("/proxies", "name=berlin&url=socks5%3A%2F%2Fanna%40192.0.2.1%3A1080&password=+0pen+sesame+").await;
+    assert_eq!((added.status.as_u16(), added.header("location")), (303, "/proxies?done=proxy-added&n=1"), "{}", added.text());
+    let listed = look("/proxies").await;
+    assert!(listed.contains("berlin") && listed.contains("anna@192.0.2.1:1080") && !listed.contains("sesame"), "{listed}");
+    for (form, status) in
+        [("name=berlin&url=socks5%3A%2F%2F192.0.2.1%3A1080", 409), ("name=other&url=ftp%3A%2F%2Fx", 422), ("", 422)]
+    {
+        assert_eq!(send("/proxies", form).await.status, status, "{form}");
+    }
+
+    let bound = send("/accounts/keeper/proxy", "to=berlin").await;
+    assert_eq!((bound.status.as_u16(), bound.header("location")), (303, "/accounts/keeper?done=bound&n=1"), "{}", bound.text());
+    let page = look("/accounts/keeper").await;
+    assert!(page.contains("proxy berlin") && page.contains("<option value=\"berlin\" selected>"), "{page}");
+    assert_eq!(send("/proxies/berlin/remove", "").await.status, 409, "an account is bound to it");
+    assert_eq!(send("/accounts/keeper/proxy", "to=nowhere").await.status, 404);
+    assert_eq!(send("/accounts/keeper/proxy", "to=none").await.status, 303);
+    assert_eq!(send("/proxies/berlin/remove", "").await.header("location"), "/proxies?done=proxy-removed&n=1");
+
+    assert_eq!(
+        send("/accounts/keeper/nodes", "nodes=first%2C+second+node").await.header("location"),
+        "/accounts/keeper?done=pinned&n=1"
+    );
+    assert!(look("/accounts/keeper").await.contains("value=\"first, second node\""));
+    let pins: Vec<String> = sqlx::query_scalar("select node from account_pin order by node").fetch_all(&pool).await.unwrap();
+    assert_eq!(pins, ["first", "second node"]);
+    assert_eq!(send("/accounts/keeper/nodes", "nodes=").await.status, 303);
+    assert!(!look("/accounts/keeper").await.contains("Kept to"));
+
+    let paused = send("/accounts/keeper/pause", "paused=true").await;
+    assert_eq!(paused.header("location"), "/accounts/keeper?done=paused&n=1", "{}", paused.text());
+    assert!(look("/accounts/keeper").await.contains("Let its jobs start again"));
+    assert_eq!(send("/accounts/keeper/pause", "paused=false").await.header("location"), "/accounts/keeper?done=resumed&n=1");
+    assert!(look("/accounts/keeper").await.contains("Let none of its jobs start"));
+    assert_eq!(send("/accounts/nobody/pause", "paused=true").await.status, 404);
+
+    let (operator, mark) = signed_in(&api, &api.operator).await;
+    for path in ["/proxies", "/accounts/keeper/proxy", "/accounts/keeper/nodes"] {
+        let form = format!("csrf={mark}&name=x&url=socks5%3A%2F%2F192.0.2.1%3A1&to=none");
+        assert_eq!(looks(&api, Method::POST, path, &[("cookie", &operator)], &form).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(
+        noted(&pool).await,
+        [
+            "proxy.add",
+            "account.proxy",
+            "account.proxy",
+            "proxy.remove",
+            "account.pin",
+            "account.pin",
+            "partition.pause",
+            "partition.resume"
+        ]
+    );
 }

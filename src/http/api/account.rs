@@ -53,6 +53,8 @@ pub struct AccountShown {
     pub route: Route,
     /// The node that has it.
     pub node: Option<String>,
+    /// The nodes that alone may have it; none: any may.
+    pub pins: Vec<String>,
 }
 
 /// Which way an account goes to Telegram.
@@ -81,7 +83,8 @@ pub async fn show(State(http): State<Http>, _: Viewer, Path(label): Path<String>
     };
     let nodes = record::node::list(&http.pool).await?;
     let node = nodes.into_iter().find(|node| node.accounts.contains(&label)).map(|node| node.name);
-    Ok(Json(AccountShown { account, route: Route { way, proxy, reason }, node }))
+    let pins = record::lease::pins(&mut *http.pool.acquire().await?, account.health.id).await?;
+    Ok(Json(AccountShown { account, route: Route { way, proxy, reason }, node, pins }))
 }
 
 /// Why an account is held.
@@ -134,7 +137,7 @@ pub struct Pin {
 /// Keeps an account to some nodes, or frees it.
 #[utoipa::path(put, path = "/accounts/{label}/nodes", tag = "accounts", params(("label" = String, Path)), request_body = Pin,
     responses((status = 204)))]
-async fn pin(
+pub async fn pin(
     State(http): State<Http>,
     Admin(caller): Admin,
     Path(label): Path<String>,
@@ -161,7 +164,7 @@ pub struct Bind {
 /// Sends an account through a proxy, through the pool, or straight to Telegram.
 #[utoipa::path(put, path = "/accounts/{label}/proxy", tag = "accounts", params(("label" = String, Path)), request_body = Bind,
     responses((status = 204)))]
-async fn bind(
+pub async fn bind(
     State(http): State<Http>,
     Admin(caller): Admin,
     Path(label): Path<String>,

@@ -151,7 +151,10 @@ pub struct Begun {
 fn tags_are_good(tags: &[String]) -> Result<(), Problem> {
     match tags.len() <= watch::MOST_TAGS && tags.iter().all(|tag| watch::is_tag(tag)) {
         true => Ok(()),
-        false => Err(Problem::invalid("tags", format!("at most {} tags of 1 to 64 characters without spaces", watch::MOST_TAGS))),
+        false => Err(Problem::invalid(
+            "tags",
+            format!("at most {} tags of 1 to 64 characters without spaces and commas", watch::MOST_TAGS),
+        )),
     }
 }
 

@@ -22,30 +22,30 @@ pub fn router() -> OpenApiRouter<Http> {
 
 /// Proxies: how they do, and which accounts go through them.
 #[utoipa::path(get, path = "/proxies", tag = "system", responses((status = 200, body = Page<Proxy>)))]
-async fn list(State(http): State<Http>, _: Viewer) -> Result<Json<Page<Proxy>>, Problem> {
+pub async fn list(State(http): State<Http>, _: Viewer) -> Result<Json<Page<Proxy>>, Problem> {
     Ok(Json(Page::whole(proxy::list(&mut *http.pool.acquire().await?).await?)))
 }
 
 /// A proxy to be added.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewProxy {
+pub struct NewProxy {
     #[schema(max_length = 64)]
-    name: String,
+    pub name: String,
     /// socks5://host:port, or socks5://user@host:port
     #[schema(max_length = 500)]
-    url: String,
+    pub url: String,
     /// Of the user; 1 to 255 bytes.
     #[schema(max_length = 255)]
-    password: Option<String>,
+    pub password: Option<String>,
     /// Accounts of the pool may take it.
     #[serde(default)]
-    pool: bool,
+    pub pool: bool,
 }
 
 /// Adds a proxy.
 #[utoipa::path(post, path = "/proxies", tag = "system", request_body = NewProxy, responses((status = 201)))]
-async fn add(State(http): State<Http>, Admin(caller): Admin, Json(new): Json<NewProxy>) -> Result<StatusCode, Problem> {
+pub async fn add(State(http): State<Http>, Admin(caller): Admin, Json(new): Json<NewProxy>) -> Result<StatusCode, Problem> {
     let mut address = Address::parse(&new.url).map_err(|error| Problem::invalid("url", error.to_string()))?;
     if let Some(password) = new.password {
         if address.user.is_none() || address.password.is_some() {
@@ -70,7 +70,7 @@ async fn add(State(http): State<Http>, Admin(caller): Admin, Json(new): Json<New
 
 /// Removes a proxy to which no account is bound.
 #[utoipa::path(delete, path = "/proxies/{name}", tag = "system", params(("name" = String, Path)), responses((status = 204)))]
-async fn remove(State(http): State<Http>, Admin(caller): Admin, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub async fn remove(State(http): State<Http>, Admin(caller): Admin, Path(name): Path<String>) -> Result<StatusCode, Problem> {
     let mut tx = http.pool.begin().await?;
     remove_within(&mut tx, &name).await?;
     caller.note(&mut tx, "proxy.remove", &format!("proxy {name}"), serde_json::json!({})).await?;

@@ -143,7 +143,7 @@ pub async fn partitions(State(http): State<Http>, _: Viewer) -> Result<Json<Page
 /// Lets nothing of a partition start, or lets it start again. What runs goes on.
 #[utoipa::path(put, path = "/partitions/{id}/pause", tag = "jobs", params(("id" = i64, Path)), request_body = Pause,
     responses((status = 204)))]
-async fn pause_partition(
+pub async fn pause_partition(
     State(http): State<Http>,
     Operator(caller): Operator,
     Path(id): Path<i64>,

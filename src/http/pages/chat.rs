@@ -11,7 +11,7 @@ use super::fields::{Fields, Sent};
 use super::visit::{Frame, Visit};
 use super::{back_to, drawing, drawn};
 use crate::http::access::{Operator, Viewer};
-use crate::http::api::chat::{self, ChatShown, NewWatch, Wanted, Zoom};
+use crate::http::api::chat::{self, ChatShown, Confirmed, NewWatch, Tags, Wanted, Zoom};
 use crate::http::api::{member, message};
 use crate::http::extract::{Json, Path, Query};
 use crate::http::page::Limit;
@@ -33,6 +33,8 @@ pub fn router() -> Router<Http> {
         .route("/chats/{id}", get(show))
         .route("/chats/{id}/bar", get(bar))
         .route("/chats/{id}/fetch", post(fetch))
+        .route("/chats/{id}/tags", post(tag))
+        .route("/chats/{id}/end", post(end))
 }
 
 #[derive(Template)]
@@ -53,18 +55,22 @@ async fn list(State(http): State<Http>, visit: Visit, viewer: Viewer, fields: Fi
 }
 
 async fn begin(State(http): State<Http>, operator: Operator, Sent(fields): Sent) -> Result<Response, Problem> {
-    let tags = fields.text("tags").unwrap_or_default().split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
     let wish = NewWatch {
         chat: fields.owned("chat").ok_or_else(|| Problem::invalid("chat", "a link, @name or id"))?,
         purpose: fields.owned("purpose"),
         account: None,
-        tags,
+        tags: tags(&fields),
         since: fields.moment("since")?,
         on_delete: None,
         confirm_erase: false,
     };
     let begun = chat::begin(State(http), operator, Json(wish)).await?.0;
     Ok(back_to(&format!("/chats/{}", begun.chat_id), "watch", 1))
+}
+
+/// Tags, between commas or spaces.
+fn tags(fields: &Fields) -> Vec<String> {
+    fields.shown("tags").split([',', ' ']).filter(|tag| !tag.is_empty()).map(str::to_owned).collect()
 }
 
 #[derive(Template)]
@@ -201,4 +207,15 @@ async fn bar(State(http): State<Http>, viewer: Viewer, Path(id): Path<i64>) -> R
 async fn fetch(State(http): State<Http>, operator: Operator, Path(id): Path<i64>) -> Result<Response, Problem> {
     let jobs = chat::fetch(State(http), operator, Path(id)).await?.0.jobs;
     Ok(back_to(&format!("/chats/{id}"), "fetch", jobs.len() as u64))
+}
+
+async fn tag(State(http): State<Http>, operator: Operator, Path(id): Path<i64>, Sent(fields): Sent) -> Result<Response, Problem> {
+    chat::tags(State(http), operator, Path(id), Json(Tags { tags: tags(&fields) })).await?;
+    Ok(back_to(&format!("/chats/{id}"), "tagged", 1))
+}
+
+async fn end(State(http): State<Http>, operator: Operator, Path(id): Path<i64>, Sent(fields): Sent) -> Result<Response, Problem> {
+    let confirm = fields.number("confirm")?.ok_or_else(|| Problem::invalid("confirm", "the chat's id, once more"))?;
+    chat::end(State(http), operator, Path(id), Query(Confirmed { confirm })).await?;
+    Ok(back_to("/chats", "unwatched", 1))
 }

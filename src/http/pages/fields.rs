@@ -35,6 +35,11 @@ impl Fields {
         self.text(name).map(|text| text.trim().to_owned())
     }
 
+    /// What commas part, each without the spaces around it.
+    pub fn list(&self, name: &str) -> Vec<String> {
+        self.shown(name).split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    }
+
     /// A whole number.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
         let read = |text: &str| text.trim().parse::<i64>().map_err(|_| Problem::invalid(name, "a whole number"));
@@ -105,6 +110,7 @@ mod tests {
         assert_eq!((fields.text("state"), fields.text("kind"), fields.number("chat").unwrap()), (Some("dead"), None, Some(-100)));
         assert_eq!(fields.with("cursor", "x"), "state=dead&chat=-100&error=a%26b&cursor=x");
         assert_eq!(fields.with("state", ""), "chat=-100&error=a%26b");
+        assert_eq!(Fields::of(b"tags=+a%2C%2Cb+c+%2C").list("tags"), ["a", "b c"]);
         assert_eq!(fields.number("state").unwrap_err().field.as_deref(), Some("state"));
         let at = |text: &str| Fields::of(format!("at={text}").as_bytes()).moment("at").map(|it| it.unwrap().to_rfc3339());
         assert_eq!(at("2026-01-31").unwrap(), "2026-01-31T00:00:00+00:00");
