@@ -415,7 +415,7 @@ async fn a_lost_account_is_told_by_the_real_program_and_a_test_message_arrives(p
     assert!(refused.contains("no [[alert]] is configured"), "{refused}");
     std::fs::write(telekeep.path("secret"), SECRET).unwrap();
     let written = format!(
-        "[worker]\nlease_seconds = 3\n[alerts]\nevery_seconds = 1\nrecovers_after_seconds = 1\ngroup_seconds = 1\ndisk_free_percent = 0\n[[alert]]\nname = \"hook\"\nwebhook = \"{}\"\nsecret_file = \"secret\"\n[[alert]]\nname = \"broken\"\ncommand = [\"false\"]\nrules = [\"disk_low\"]\n",
+        "[worker]\nlease_seconds = 3\n[live]\nround_seconds = 1\n[alerts]\nevery_seconds = 1\nrecovers_after_seconds = 1\ngroup_seconds = 1\ndisk_free_percent = 0\n[[alert]]\nname = \"hook\"\nwebhook = \"{}\"\nsecret_file = \"secret\"\n[[alert]]\nname = \"broken\"\ncommand = [\"false\"]\nrules = [\"disk_low\"]\n",
         receiver.address
     );
     std::fs::write(telekeep.path("telekeep.toml"), written).unwrap();
