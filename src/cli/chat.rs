@@ -97,11 +97,7 @@ fn day(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 fn tag(text: &str) -> Result<String, String> {
-    if watch::is_tag(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("a tag has 1 to 64 characters, and neither spaces nor commas".into())
-    }
+    if watch::is_tag(text) { Ok(text.to_owned()) } else { Err("a tag has 1 to 64 characters, no spaces and no commas".into()) }
 }
 
 pub async fn run(command: Chat, config: Config) -> anyhow::Result<ExitCode> {

@@ -227,7 +227,9 @@ async fn each_change_by_a_command_is_noted_without_a_secret(pool: PgPool) {
     telekeep.does(&["chat", "tag", "@depot", "goods", "north"]);
     let watched = read(&telekeep.does(&["chat", "list", "--json"]));
     assert_eq!(watched[0]["tags"], json!(["goods", "north"]));
-    assert!(telekeep.refuses(&["chat", "tag", &id, "two words"]).contains("no spaces"));
+    for bad in ["two words", "one,two"] {
+        assert!(telekeep.refuses(&["chat", "tag", &id, bad]).contains("no spaces and no commas"));
+    }
     telekeep.refuses(&["chat", "tag", &id]);
     assert!(telekeep.refuses(&["chat", "tag", &room.to_string(), "far"]).contains("is not watched"));
     telekeep.does(&["chat", "tag", &id, "--none"]);
