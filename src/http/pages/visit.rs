@@ -30,7 +30,7 @@ const DONE: &[(&str, &str)] = &[
     ("resumed", "It goes on."),
     ("account-held", "The account is held."),
     ("account-released", "The account goes on."),
-    ("pinned", "What is to hold the account is noted; it moves within seconds."),
+    ("pinned", "It is noted which nodes may have the account; it moves where it must."),
     ("bound", "The account goes this way from now on."),
     ("proxy-added", "The proxy is there."),
     ("proxy-removed", "The proxy is gone."),
